@@ -1,0 +1,1 @@
+"""Certificate authorities behind `est_server.ports.ca`, found by entry point."""
