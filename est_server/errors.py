@@ -41,7 +41,28 @@ class Unauthenticated(EstServerError):
 
 
 class Denied(EstServerError):
-    """The asker is known and may not have this; `rule` says which rule refused."""
+    """The asker is known and may not have this; `rule` says which rule refused.
+
+    Args:
+        rule: as in `EstServerError`.
+        message: as in `EstServerError`.
+        hint: as in `EstServerError`.
+        decision_id: the recorded decision that `why` explains.
+        retry_after: whole seconds after which time alone may have changed the answer.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        message: str,
+        *,
+        hint: str | None = None,
+        decision_id: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(rule, message, hint=hint)
+        self.decision_id = decision_id
+        self.retry_after = retry_after
 
 
 class Pending(EstServerError):

@@ -1,0 +1,185 @@
+"""Who is asking (RFC 7030 3.2.3, 3.3.2).
+
+Three proofs are known: a certificate that we issued, a manufacturer's certificate (IDevID, IEEE
+802.1AR) and an enrollment credential over HTTP Basic. A renewal prefers our own certificate; a
+first enrollment prefers the manufacturer's, then the credential, and takes our own certificate
+only when nothing else is there, so that the decision can refuse it by name.
+
+A certificate of ours is recognised by being, byte for byte, in the ledger: its signature was made
+and checked when it was issued. Whether it is revoked or expired is the decision's business, since
+an expired one may still renew itself within the profile's grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from est_server.enrollment import credentials as passwords
+from est_server.errors import EstServerError, RateLimited, Unauthenticated
+from est_server.pki.identity import identity_field
+from est_server.profiles.decision import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from est_server.enrollment.request import BasicCredentials, EnrollmentRequest
+    from est_server.pki.path import PathValidator
+    from est_server.ports.clock import Clock
+    from est_server.ports.ephemeral import Budget, Ephemeral
+    from est_server.ports.ledger import Credential, Ledger
+    from est_server.profiles.profile import Profile
+
+FAILURE_FLOOR = 0.3
+"""Seconds that a refused password takes at least, so that its cause can't be told by the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """How many failed passwords are looked at.
+
+    Attributes:
+        per_user: for one user name from one address, so that nobody can lock out a device from
+            elsewhere.
+        per_address: for one address, whatever the user names.
+    """
+
+    per_user: Budget
+    per_address: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Tells who is asking, by the methods that a profile lists.
+
+    Attributes:
+        ledger: where credentials and our own certificates are found.
+        ephemeral: counts failed attempts.
+        issuers: DER of an issuing CA's subject -> names of the CAs with that subject.
+        trust: validators by the trust store's name in server.yaml.
+        credential_key: HMAC key of generated passwords.
+        limits: of failed attempts.
+        clock: the time.
+    """
+
+    ledger: Ledger
+    ephemeral: Ephemeral
+    issuers: Mapping[bytes, tuple[str, ...]]
+    trust: Mapping[str, PathValidator]
+    credential_key: bytes
+    limits: AttemptLimits
+    clock: Clock
+
+    async def identify(self, profile: Profile, request: EnrollmentRequest) -> Identity:
+        """Return the identity behind `request`.
+
+        Raises:
+            Unauthenticated: nobody we know; `rule` says what was missing or wrong.
+            RateLimited: too many failed passwords.
+        """
+        now = self.clock()
+        own = await self._own_certificate(request)
+        if own is not None and request.operation == "simplereenroll":
+            return own
+        failure: Unauthenticated | None = None
+        if request.tls.client_chain:
+            try:
+                return self._manufacturer_certificate(profile, request.tls.client_chain, now)
+            except Unauthenticated as error:
+                failure = error
+        offers_credential = any(method.credential for method in profile.model.authenticate)
+        if request.credentials is not None and offers_credential:
+            return await self._credential(profile, request.credentials, request.peer, now)
+        if own is not None:
+            return own
+        if failure is not None:
+            raise failure
+        raise Unauthenticated("authentication.missing", "no certificate and no credential was sent")
+
+    async def _own_certificate(self, request: EnrollmentRequest) -> Identity | None:
+        if not request.tls.client_chain:
+            return None
+        der = request.tls.client_chain[0]
+        try:
+            leaf = x509.load_der_x509_certificate(der)
+            names = self.issuers.get(leaf.issuer.public_bytes(), ())
+            serial_number = leaf.serial_number
+        except ValueError:
+            return None
+        for ca in names:
+            record = await self.ledger.certificate(ca, serial_number)
+            if record is not None and record.der == der:
+                return Identity(
+                    name=record.identity,
+                    method="own-certificate",
+                    certificate=record,
+                    detail=f"certificate {serial_number:x} of CA {ca}",
+                )
+        return None
+
+    def _manufacturer_certificate(
+        self, profile: Profile, chain: tuple[bytes, ...], now: datetime
+    ) -> Identity:
+        failure: EstServerError | None = None
+        for method in profile.model.authenticate:
+            wanted = method.client_certificate
+            if wanted is None:
+                continue
+            try:
+                path = self.trust[wanted.trust].validate(chain, now)
+                name = identity_field(path.leaf, wanted.identity)
+            except EstServerError as error:
+                failure = failure or error
+                continue
+            return Identity(
+                name=name,
+                method="client-certificate",
+                detail=f"{wanted.identity} of a certificate under trust store {wanted.trust}",
+            )
+        if failure is None:
+            raise Unauthenticated(
+                "path.not-accepted", f"profile {profile.name} takes no manufacturer's certificate"
+            )
+        raise Unauthenticated(failure.rule, failure.message, hint=failure.hint) from failure
+
+    async def _credential(
+        self, profile: Profile, sent: BasicCredentials, peer: str, now: datetime
+    ) -> Identity:
+        loop = asyncio.get_running_loop()
+        floor = loop.time() + FAILURE_FLOOR
+        budgets = (
+            (f"user:{peer}:{sent.username}", self.limits.per_user),
+            (f"address:{peer}", self.limits.per_address),
+        )
+        for key, budget in budgets:
+            if wait := await self.ephemeral.peek(key, budget):
+                raise RateLimited("authentication.limited", "too many attempts", retry_after=wait)
+        found = await self.ledger.credential(sent.username)
+        if found is None or not await self._password_fits(found, sent.password):
+            for key, budget in budgets:
+                await self.ephemeral.spend(key, budget)
+            await asyncio.sleep(max(0.0, floor - loop.time()))
+            raise Unauthenticated("authentication.password", "unknown user or wrong password")
+        if found.profile != profile.name:
+            raise Unauthenticated(
+                "credential.profile", f"this credential is not for profile {profile.name}"
+            )
+        if found.expires_at is not None and found.expires_at <= now:
+            raise Unauthenticated("credential.expired", "this credential has expired")
+        return Identity(
+            name=found.device_id or found.username,
+            method="credential",
+            credential_id=found.id,
+            detail=f"credential {found.username}",
+        )
+
+    async def _password_fits(self, credential: Credential, password: str) -> bool:
+        if passwords.is_slow(credential.verifier):
+            return await asyncio.get_running_loop().run_in_executor(
+                None, passwords.verify, credential.verifier, password, self.credential_key
+            )
+        return passwords.verify(credential.verifier, password, self.credential_key)

@@ -1,0 +1,29 @@
+"""Is the CSR bound to this TLS connection? (RFC 7030 3.5, RFC 5929, RFC 9266)
+
+The value is base64 of ``tls-unique`` on TLS 1.2 and of ``tls-exporter`` on TLS 1.3, in the CSR's
+challengePassword. It is compared whole and in constant time: a comparison of the expected length
+alone would let a prefix pass.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from est_server.ports.tls import TlsFacts
+    from est_server.profiles.decision import ChannelBinding
+    from est_server.wire.pkcs10 import CertificationRequest
+
+
+def channel_binding(csr: CertificationRequest, tls: TlsFacts) -> ChannelBinding:
+    """Return what became of the CSR's channel binding value."""
+    sent = csr.challenge_password
+    if sent is None:
+        return "absent"
+    expected = tls.tls_unique or tls.tls_exporter
+    if expected is None:
+        return "unavailable"
+    value = sent.encode("utf-8", "surrogatepass") if isinstance(sent, str) else sent
+    return "matched" if hmac.compare_digest(value, b64encode(expected)) else "mismatched"

@@ -1,0 +1,163 @@
+"""From values of one request to the rows that the ledger keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from est_server.enrollment.identifiers import new_identifier
+from est_server.pki.names import name_text
+from est_server.ports.ledger import (
+    CertificateRecord,
+    DecisionRecord,
+    Device,
+    RequestRecord,
+    Reservation,
+)
+from est_server.profiles.decision import Gate, trace_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cryptography import x509
+
+    from est_server.enrollment.request import EnrollmentRequest
+    from est_server.errors import EstServerError
+    from est_server.pki.plan import CertificatePlan
+    from est_server.profiles.decision import Decision, RequestFacts
+    from est_server.profiles.profile import Profile
+
+
+def reservation_for(
+    profile: Profile,
+    facts: RequestFacts,
+    device: Device | None,
+    decision: Decision,
+    plan: CertificatePlan,
+    key: bytes,
+    serial_number: int,
+) -> Reservation:
+    """Return all that must be durable before, or with, the certificate."""
+    identity = facts.identity
+    now = decision.at
+    request_id = new_identifier("r", now)
+    device_id = None if profile.model.registration == "none" else identity.name
+    record = decision_record(facts, decision, new_identifier("d", now))
+    return Reservation(
+        request=RequestRecord(
+            id=request_id,
+            state="reserved",
+            idempotency_key=key,
+            operation=facts.operation,
+            label=facts.label,
+            profile=profile.name,
+            identity=identity.name,
+            device_id=device_id,
+            credential_id=identity.credential_id,
+            decision_id=record.id,
+            ca=plan.ca,
+            serial_number=serial_number,
+            spki_sha256=sha256(plan.spki).digest(),
+            csr=facts.csr.der,
+            plan=plan.as_json(),
+            created_at=now,
+            updated_at=now,
+        ),
+        decision=replace(
+            record,
+            request_id=request_id,
+            ca=plan.ca,
+            serial_number=serial_number,
+            device_id=device_id,
+        ),
+        credential_id=identity.credential_id,
+        register=Device(identity.name, profile.name, now)
+        if device is None and profile.model.registration == "automatic"
+        else None,
+    )
+
+
+def certificate_record(
+    certificate: x509.Certificate,
+    plan: CertificatePlan,
+    request: RequestRecord,
+    facts: RequestFacts,
+) -> CertificateRecord:
+    """Return the row of a certificate that was made and checked."""
+    replaced = facts.identity.certificate if facts.operation == "simplereenroll" else None
+    return CertificateRecord(
+        ca=request.ca,
+        serial_number=certificate.serial_number,
+        status="good",
+        der=certificate.public_bytes(Encoding.DER),
+        spki_sha256=request.spki_sha256,
+        subject=name_text(plan.subject),
+        profile=request.profile,
+        identity=request.identity,
+        device_id=request.device_id,
+        request_id=request.id,
+        not_before=plan.not_before,
+        not_after=plan.not_after,
+        issued_at=request.created_at,
+        replaces=None if replaced is None else replaced.serial_number,
+    )
+
+
+def decision_record(facts: RequestFacts, decision: Decision, decision_id: str) -> DecisionRecord:
+    """Return the row of a decision that issued nothing yet."""
+    name, digest = decision.profile
+    return DecisionRecord(
+        id=decision_id,
+        request_id=None,
+        at=decision.at,
+        operation=facts.operation,
+        label=facts.label,
+        profile=name,
+        profile_digest=digest,
+        identity=facts.identity.name,
+        device_id=None,
+        verdict=decision.verdict,
+        rule=decision.rule,
+        message=decision.message,
+        trace=decision.trace(),
+        csr=facts.csr.der,
+    )
+
+
+def unknown_certificate_record(
+    profile: Profile, request: EnrollmentRequest, error: EstServerError, now: datetime
+) -> DecisionRecord:
+    """Return the row of a refusal before anyone was authenticated; the CSR was not looked at."""
+    chain = request.tls.client_chain
+    detail = f"{error.message}; leaf SHA-256 {sha256(chain[0]).hexdigest()}, {len(chain)} sent"
+    return DecisionRecord(
+        id=new_identifier("d", now),
+        request_id=None,
+        at=now,
+        operation=request.operation,
+        label=request.label,
+        profile=profile.name,
+        profile_digest=profile.digest,
+        identity=None,
+        device_id=None,
+        verdict="deny",
+        rule=error.rule,
+        message=error.message,
+        trace=trace_json((Gate(error.rule, ok=False, detail=detail),), None),
+        csr=b"",
+    )
+
+
+def overruled(decision: Decision, error: EstServerError) -> Decision:
+    """Return the refusal that an allowed decision became, when only the ledger could tell."""
+    return replace(
+        decision,
+        verdict="deny",
+        rule=error.rule,
+        message=error.message,
+        gates=(*decision.gates, Gate(error.rule, ok=False, detail=error.message)),
+        plan=None,
+    )

@@ -1,0 +1,55 @@
+"""What reaches the use case: a request as bytes and facts, with no web in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from est_server.ports.ledger import CertificateRecord, Operation
+    from est_server.ports.tls import TlsFacts
+
+
+@dataclass(frozen=True, slots=True)
+class BasicCredentials:
+    """User name and password of HTTP Basic (RFC 7617), as sent."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentRequest:
+    """One simpleenroll or simplereenroll (RFC 7030 4.2).
+
+    Attributes:
+        operation: what is asked for.
+        label: the URL's label, None without one.
+        csr: DER of the PKCS #10 request, capped in size, not yet parsed.
+        tls: facts of the connection.
+        credentials: HTTP Basic, if sent.
+        peer: the address that connects, for limits and the log.
+    """
+
+    operation: Operation
+    label: str | None
+    csr: bytes
+    tls: TlsFacts
+    credentials: BasicCredentials | None
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The answer: a certificate that is in the ledger.
+
+    Attributes:
+        certificate: its record; `der` is never None.
+        decision_id: the decision that allowed it; None when `repeated`.
+        repeated: True if an earlier answer was given again (same identity, profile, purpose and
+            CertificationRequestInfo).
+    """
+
+    certificate: CertificateRecord
+    decision_id: str | None
+    repeated: bool

@@ -1,0 +1,268 @@
+"""simpleenroll and simplereenroll (RFC 7030 4.2), step by step.
+
+1. the label names the profile
+2. authenticate: a 401 leaves nothing behind, and nobody unknown reaches the CSR parser
+3. parse the CSR and check its signature (RFC 7030 4.2.1: proof of possession)
+4. decide: one pure function; a refusal is recorded with its whole trace
+5. the same question within the window gets the same certificate
+6. issue, check against the plan, record; the certificate leaves only when its row is durable
+
+A CA that holds its signature (`Capabilities.holds_signature`) lets reserving and recording share
+one transaction; for every other CA the reservation is durable before the CA is asked, and an
+outcome that can't be told is parked for `reconcile` or a person, never guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from est_server.enrollment.channel_binding import channel_binding
+from est_server.enrollment.idempotency import Turns, idempotency_key
+from est_server.enrollment.identifiers import new_identifier
+from est_server.enrollment.records import (
+    certificate_record,
+    decision_record,
+    overruled,
+    reservation_for,
+    unknown_certificate_record,
+)
+from est_server.enrollment.request import Enrolled, EnrollmentRequest
+from est_server.errors import (
+    BackendRejected,
+    BackendUnavailable,
+    Conflict,
+    Denied,
+    EstServerError,
+    NotFound,
+    Pending,
+    Unauthenticated,
+)
+from est_server.pki.check import check_issued
+from est_server.ports.ca import IssuanceOrder
+from est_server.ports.ephemeral import Budget
+from est_server.profiles.decide import decide
+from est_server.profiles.decision import RequestFacts
+from est_server.wire.pkcs10 import parse_csr, verify_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from est_server.enrollment.authenticate import Authenticator
+    from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.clock import Clock
+    from est_server.ports.ephemeral import Ephemeral
+    from est_server.ports.ledger import CertificateRecord, Ledger, Reservation
+    from est_server.profiles.decision import Decision
+    from est_server.profiles.profile import Profile
+
+REFUSALS_KEPT = Budget(attempts=60, seconds=60)
+"""How many refusals of unknown certificates are written down: enough for an operator to see why,
+too few to fill a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """What the configuration says, swapped whole at a reload.
+
+    Attributes:
+        profiles: by name.
+        labels: URL label (None without one) -> profile name.
+        authenticator: tells who is asking.
+        idempotency_window: how long the same question gets the same answer.
+    """
+
+    profiles: Mapping[str, Profile]
+    labels: Mapping[str | None, str]
+    authenticator: Authenticator
+    idempotency_window: timedelta
+
+    def profile_for(self, label: str | None) -> Profile:
+        """Return the profile behind a label.
+
+        Raises:
+            NotFound: ``label.unknown``.
+        """
+        name = self.labels.get(label)
+        if name is None:
+            raise NotFound("label.unknown", "there is no such label here")
+        return self.profiles[name]
+
+
+@dataclass(slots=True)
+class EnrollmentService:
+    """Issues certificates; the one door to every CA.
+
+    Attributes:
+        rulebook: replaced at a reload; a request keeps the one it began with.
+        authorities: CAs by their name in server.yaml.
+        ledger: the durable record.
+        ephemeral: counts.
+        clock: the time.
+    """
+
+    rulebook: Rulebook
+    authorities: Mapping[str, CertificateAuthority]
+    ledger: Ledger
+    ephemeral: Ephemeral
+    clock: Clock
+    _turns: Turns = field(default_factory=Turns)
+
+    async def enroll(self, request: EnrollmentRequest) -> Enrolled:
+        """Return the certificate for `request`.
+
+        Raises:
+            NotFound: no such label.
+            Unauthenticated, RateLimited: nobody we know; nothing was changed.
+            Malformed: the CSR; nothing was changed.
+            Denied: refused by a rule; the decision is recorded and its id is in `decision_id`.
+            BackendRejected, BackendUnavailable: the CA or the ledger.
+        """
+        rulebook = self.rulebook
+        profile = rulebook.profile_for(request.label)
+        try:
+            identity = await rulebook.authenticator.identify(profile, request)
+        except Unauthenticated as error:
+            raise await self._unauthenticated(profile, request, error) from error
+        csr = parse_csr(request.csr)
+        verify_signature(csr)
+        facts = RequestFacts(
+            operation=request.operation,
+            label=request.label,
+            csr=csr,
+            identity=identity,
+            channel_binding=channel_binding(csr, request.tls),
+        )
+        key = idempotency_key(profile.name, facts)
+        async with self._turns.turn(key):
+            return await self._decide_and_issue(rulebook, profile, facts, key)
+
+    async def _decide_and_issue(
+        self, rulebook: Rulebook, profile: Profile, facts: RequestFacts, key: bytes
+    ) -> Enrolled:
+        now = self.clock()
+        window_start = now - rulebook.idempotency_window
+        device = None
+        if profile.model.registration != "none":
+            device = await self.ledger.device(facts.identity.name)
+        decision = decide(profile, facts, device, now)
+        plan = decision.plan
+        if plan is None:
+            raise await self._denied(facts, decision)
+        if (earlier := await self._earlier(key, window_start, now)) is not None:
+            return earlier
+        serial_number = x509.random_serial_number()
+        reservation = reservation_for(profile, facts, device, decision, plan, key, serial_number)
+        order = IssuanceOrder(plan, serial_number, reservation.request.id, facts.csr.der)
+        authority = self.authorities[plan.ca]
+        try:
+            certificate = await self._issue(authority, order, reservation, facts, window_start)
+        except Conflict as conflict:
+            return await self._lost(conflict, facts, decision, key, window_start)
+        return Enrolled(certificate, reservation.decision.id, repeated=False)
+
+    async def _issue(
+        self,
+        authority: CertificateAuthority,
+        order: IssuanceOrder,
+        reservation: Reservation,
+        facts: RequestFacts,
+        window_start: datetime,
+    ) -> CertificateRecord:
+        request_id = reservation.request.id
+        if authority.capabilities.holds_signature:
+            certificate = await self._made(authority, order, reservation, facts)
+            await self.ledger.reserve_and_record(
+                reservation, certificate, window_start=window_start
+            )
+            return certificate
+        await self.ledger.reserve(reservation, window_start=window_start)
+        try:
+            certificate = await self._made(authority, order, reservation, facts)
+        except BackendRejected as error:
+            # an answer that differs from the order exists at the CA: a person must look
+            state = "parked" if error.rule.startswith("issued.") else "rejected"
+            await self.ledger.settle(request_id, state, reason=str(error), at=self.clock())
+            raise
+        except BackendUnavailable as error:
+            await self.ledger.settle(request_id, "parked", reason=str(error), at=self.clock())
+            raise
+        await self.ledger.record(request_id, certificate)
+        return certificate
+
+    async def _made(
+        self,
+        authority: CertificateAuthority,
+        order: IssuanceOrder,
+        reservation: Reservation,
+        facts: RequestFacts,
+    ) -> CertificateRecord:
+        certificate = await authority.issue(order)
+        holds = authority.capabilities.holds_signature
+        check_issued(
+            order.plan,
+            certificate,
+            authority.certificates().issuer,
+            serial_number=order.serial_number if holds else None,
+            exact=holds,
+        )
+        return certificate_record(certificate, order.plan, reservation.request, facts)
+
+    async def _earlier(self, key: bytes, since: datetime, now: datetime) -> Enrolled | None:
+        found = await self.ledger.issued(key, since=since)
+        if found is None or found.status != "good" or found.not_after <= now or found.der is None:
+            return None
+        return Enrolled(found, None, repeated=True)
+
+    async def _lost(
+        self,
+        conflict: Conflict,
+        facts: RequestFacts,
+        decision: Decision,
+        key: bytes,
+        window_start: datetime,
+    ) -> Enrolled:
+        """Answer a request whose reservation lost against another."""
+        if conflict.rule == "credential.spent":
+            refusal = overruled(decision, conflict)
+            raise await self._denied(facts, refusal) from conflict
+        if (earlier := await self._earlier(key, window_start, self.clock())) is not None:
+            return earlier
+        if (holder := await self.ledger.request_by_key(key)) is not None:
+            raise Pending(
+                f"request.{holder.state}",
+                "an earlier request for the same certificate is not settled yet",
+                retry_after=60,
+            ) from conflict
+        raise conflict
+
+    async def _denied(self, facts: RequestFacts, decision: Decision) -> Denied:
+        record = decision_record(facts, decision, new_identifier("d", decision.at))
+        await self.ledger.record_decision(record)
+        return Denied(
+            decision.rule or "decision.denied",
+            decision.message,
+            decision_id=record.id,
+            retry_after=decision.retry_after,
+        )
+
+    async def _unauthenticated(
+        self, profile: Profile, request: EnrollmentRequest, error: Unauthenticated
+    ) -> EstServerError:
+        """Keep a trace of a certificate that was refused where no password could help.
+
+        RFC 7030 4.2.3 leaves the status open; a client that can't be offered HTTP Basic gets a
+        refusal with its reason, since a 401 without a challenge would be wrong (RFC 9110 11.6.1).
+        """
+        if any(method.credential for method in profile.model.authenticate):
+            return error
+        if not request.tls.client_chain:
+            return Denied(error.rule, error.message, hint=error.hint)
+        if await self.ephemeral.spend("refusals", REFUSALS_KEPT):
+            return Denied(error.rule, error.message, hint=error.hint)
+        record = unknown_certificate_record(profile, request, error, self.clock())
+        await self.ledger.record_decision(record)
+        return Denied(error.rule, error.message, hint=error.hint, decision_id=record.id)

@@ -1,0 +1,112 @@
+"""What `decide` is asked and what it answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from est_server.errors import Position
+    from est_server.pki.plan import CertificatePlan
+    from est_server.ports.ledger import CertificateRecord, Operation
+    from est_server.wire.pkcs10 import CertificationRequest
+
+ChannelBinding = Literal["absent", "matched", "mismatched", "unavailable"]
+"""What became of the value in the CSR that links it to the TLS connection (RFC 7030 3.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is asking, as authenticated.
+
+    Attributes:
+        name: what names the asker; the device's id where there is one.
+        method: how it was proven.
+        credential_id: the credential used, if any.
+        certificate: our own record of the certificate that was presented, for ``own-certificate``.
+        detail: how a person would say it: the user name, or the certificate's subject and issuer.
+    """
+
+    name: str
+    method: Literal["credential", "client-certificate", "own-certificate"]
+    credential_id: str | None = None
+    certificate: CertificateRecord | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """An authenticated request, as `decide` sees it."""
+
+    operation: Operation
+    label: str | None
+    csr: CertificationRequest
+    identity: Identity
+    channel_binding: ChannelBinding = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One check and its outcome.
+
+    Attributes:
+        rule: stable name of the check; the one that failed becomes the decision's rule.
+        ok: True passed, False refused, None not reached or not applicable.
+        detail: what was expected and what was found, for the operator.
+        position: the line of the profile that decided, if one did.
+    """
+
+    rule: str
+    ok: bool | None
+    detail: str
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict, every gate, and the certificate that would follow.
+
+    Attributes:
+        verdict: allow, or deny.
+        rule: the gate that refused; None when allowed.
+        message: one sentence for the device.
+        gates: every gate in order; after a refusal the rest are evaluated too where they can be,
+            so that an operator sees all that is wrong at once.
+        plan: the certificate to be made; None when refused.
+        retry_after: seconds after which the same request may be allowed, if time alone changes it.
+        profile: name and digest of the profile that decided.
+        at: the time it was decided for.
+    """
+
+    verdict: Literal["allow", "deny"]
+    rule: str | None
+    message: str
+    gates: tuple[Gate, ...]
+    plan: CertificatePlan | None
+    profile: tuple[str, str]
+    at: datetime
+    retry_after: int | None = None
+
+    def trace(self) -> str:
+        """Return the gates as JSON, the form that the ledger keeps."""
+        return trace_json(self.gates, self.plan)
+
+
+def trace_json(gates: tuple[Gate, ...], plan: CertificatePlan | None) -> str:
+    """Return gates and plan as one line of JSON."""
+    content: dict[str, Any] = {
+        "gates": [
+            {
+                "rule": gate.rule,
+                "ok": gate.ok,
+                "detail": gate.detail,
+                "at": None if gate.position is None else str(gate.position),
+            }
+            for gate in gates
+        ],
+        "plan": None if plan is None else plan.as_dict(),
+    }
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)

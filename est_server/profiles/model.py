@@ -1,0 +1,248 @@
+"""A profile as operators write it: ``profiles/<name>.yaml``.
+
+These models describe the file and nothing more; what runs is `est_server.profiles.profile.Profile`,
+which is made from them once every reference is resolved. The docstrings and field descriptions
+become the JSON Schema that editors show (`est-server config schema`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from est_server.profiles.scalars import Duration, Oid, Strict
+
+SubjectSource = str
+"""``device.id``, ``device.attributes.<name>``, ``identity.name`` or ``request``."""
+
+KeyUsage = Literal[
+    "digitalSignature",
+    "contentCommitment",
+    "keyEncipherment",
+    "dataEncipherment",
+    "keyAgreement",
+    "encipherOnly",
+    "decipherOnly",
+]
+ExtendedKeyUsage = Literal[
+    "serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "ipsecIKE"
+]
+IdentityField = Literal[
+    "subject.serialNumber",
+    "subject.commonName",
+    "san.hardwareModuleName",
+    "san.dns",
+    "san.uri",
+]
+ReenrollKey = Literal["new", "same", "new-or-same"]
+Registration = Literal["registered", "automatic", "none"]
+Pointer = Literal["crl", "delta-crl", "ocsp", "ca-issuers"]
+
+
+class ClientCertificate(Strict):
+    """A certificate of a manufacturer (IDevID, IEEE 802.1AR) proves who is asking."""
+
+    trust: str = Field(description="name of the trust store in server.yaml")
+    identity: IdentityField = Field(
+        default="subject.serialNumber",
+        description="the certificate's field that names the device",
+    )
+
+
+class CredentialMethod(Strict):
+    """HTTP Basic with an enrollment credential made by `est-server credential add`."""
+
+
+class Method(Strict):
+    """One way to authenticate; any one in the list is enough."""
+
+    client_certificate: ClientCertificate | None = None
+    credential: CredentialMethod | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Method:
+        if (self.client_certificate is None) == (self.credential is None):
+            raise ValueError("exactly one of client_certificate and credential")
+        return self
+
+
+class Reenroll(Strict):
+    """Renewal with the current certificate (RFC 7030 4.2.2). Without it there is no renewal."""
+
+    window: Duration | None = Field(
+        default=None, description="how long before expiry renewal is open; absent: always"
+    )
+    grace_after_expiry: Duration = Field(
+        default=timedelta(0), description="how long an expired certificate still renews itself"
+    )
+    key: ReenrollKey = Field(default="new-or-same", description="which key a renewal may bring")
+
+
+class SubjectField(Strict):
+    """Where one attribute of the subject comes from: exactly one of fixed, from and allow."""
+
+    fixed: str | None = Field(default=None, min_length=1)
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        pattern=r"^(device\.id|device\.attributes\.[A-Za-z0-9_.-]+|identity\.name|request)$",
+        description="device.id, device.attributes.NAME, identity.name or request",
+    )
+    allow: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="patterns that the requested value may match"
+    )
+    required: bool = Field(default=True, description="refuse when the value is missing")
+
+    @model_validator(mode="after")
+    def _one(self) -> SubjectField:
+        if sum(value is not None for value in (self.fixed, self.from_, self.allow)) != 1:
+            raise ValueError("exactly one of fixed, from and allow")
+        return self
+
+
+class Subject(Strict):
+    """The certificate's subject, attribute by attribute, in this order of encoding."""
+
+    as_requested: bool = Field(
+        default=False, description="take the CSR's subject unchanged: for interop tests"
+    )
+    country: SubjectField | None = None
+    state: SubjectField | None = None
+    locality: SubjectField | None = None
+    organization: SubjectField | None = None
+    organizational_unit: SubjectField | None = None
+    serial_number: SubjectField | None = None
+    common_name: SubjectField | None = None
+    on_mismatch: Literal["ignore", "reject"] = Field(
+        default="ignore",
+        description="what to do when an enrollment's CSR asks for another subject than this makes",
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> Subject:
+        if self.as_requested and self.fields():
+            raise ValueError("as_requested leaves no room for single attributes")
+        return self
+
+    def fields(self) -> dict[str, SubjectField]:
+        """Return the attributes that are set, in order of encoding."""
+        names = (
+            "country",
+            "state",
+            "locality",
+            "organization",
+            "organizational_unit",
+            "serial_number",
+            "common_name",
+        )
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class AlternativeName(Strict):
+    """One kind of subjectAltName: names we set, and names the request may bring."""
+
+    fixed: tuple[str, ...] = ()
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        pattern=r"^(device\.id|device\.attributes\.[A-Za-z0-9_.-]+|identity\.name)$",
+        description="device.id, device.attributes.NAME or identity.name",
+    )
+    allow: tuple[str, ...] = Field(
+        default=(),
+        description="patterns: * stands for one label (dns) or any text; networks for ip",
+    )
+    max: int = Field(default=8, ge=0, le=100, description="how many the request may bring")
+
+
+class SubjectAlternativeNames(Strict):
+    """The certificate's subjectAltName, kind by kind."""
+
+    as_requested: bool = Field(
+        default=False, description="take the CSR's names unchanged: for interop tests"
+    )
+    dns: AlternativeName | None = None
+    ip: AlternativeName | None = None
+    email: AlternativeName | None = None
+    uri: AlternativeName | None = None
+    on_extra: Literal["reject", "drop"] = Field(
+        default="reject", description="what to do with requested names that are not allowed"
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> SubjectAlternativeNames:
+        if self.as_requested and (self.dns or self.ip or self.email or self.uri):
+            raise ValueError("as_requested leaves no room for single kinds")
+        return self
+
+
+class Key(Strict):
+    """Which keys a device may bring."""
+
+    allow: tuple[str, ...] = Field(
+        min_length=1, description="EC-P256, EC-P384, RSA-3072, Ed25519, ML-DSA-65 and the like"
+    )
+
+
+class CertificateContent(Strict):
+    """What the certificate says beside its names and its key."""
+
+    lifetime: Duration
+    backdate: Duration = Field(
+        default=timedelta(minutes=1),
+        description="how far notBefore lies in the past, for devices whose clock is slow; the "
+        "lifetime counts from there",
+    )
+    key_usage: tuple[KeyUsage, ...] = ("digitalSignature",)
+    extended_key_usage: tuple[ExtendedKeyUsage | Oid, ...] = ("clientAuth",)
+    certificate_policies: tuple[Oid, ...] = ()
+    pointers: tuple[Pointer, ...] = Field(
+        default=(), description="which of our URLs the certificate carries"
+    )
+    on_extra_extension: Literal["reject", "drop"] = Field(
+        default="drop",
+        description="what to do when the CSR asks for an extension or usage that is not given",
+    )
+
+
+class ProofOfPossession(Strict):
+    """Whether the CSR must be bound to the TLS connection (RFC 7030 3.5, RFC 9266)."""
+
+    channel_binding: Literal["required", "optional"] = "optional"
+
+
+class Rule(Strict):
+    """A veto in the Common Expression Language: refuses when `when` is not true."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    when: str = Field(min_length=1, description="a CEL expression that must be true")
+    message: str = Field(
+        min_length=1, description="told to the device; {device.id} and the like are filled in"
+    )
+
+
+class ProfileModel(Strict):
+    """One profile: who may ask, what they get, and under which conditions."""
+
+    version: Literal["1"] = Field(description="version of this file format")
+    description: str = ""
+    labels: tuple[str, ...] = Field(
+        min_length=1,
+        description='URL labels; "default" also serves the URL without a label',
+    )
+    ca: str = Field(description="name of the CA in server.yaml")
+    registration: Registration = Field(
+        default="registered",
+        description="registered: the device must be known; automatic: known from its first "
+        "enrollment on; none: there are no devices, only identities",
+    )
+    authenticate: tuple[Method, ...] = Field(default=(), description="any one of these is enough")
+    reenroll: Reenroll | None = None
+    subject: Subject
+    subject_alternative_names: SubjectAlternativeNames = SubjectAlternativeNames()
+    key: Key
+    certificate: CertificateContent
+    proof_of_possession: ProofOfPossession = ProofOfPossession()
+    rules: tuple[Rule, ...] = ()

@@ -1,0 +1,88 @@
+"""A profile as run: the model, its compiled parts, and where each line stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from est_server.pki.plan import Pointers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from cryptography import x509
+
+    from est_server.errors import Position
+    from est_server.profiles.model import ProfileModel
+
+ConfigPath = tuple[str | int, ...]
+"""Keys and indexes that lead to a value: ``("key", "allow", 0)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """What a decision needs to know of the issuing CA.
+
+    Attributes:
+        name: the CA's name in server.yaml.
+        certificate: its current certificate; bounds the validity of what it issues.
+        pointers: its URLs; a profile picks which of them a certificate carries.
+    """
+
+    name: str
+    certificate: x509.Certificate
+    pointers: Pointers = Pointers()
+
+
+class CompiledRule(Protocol):
+    """A rule of the profile, ready to run."""
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+        ...
+
+    def refusal(self, facts: Mapping[str, Any]) -> str | None:
+        """Return None if the rule holds for `facts`, else the message for the device.
+
+        Never raises: an expression that can't be evaluated refuses (fail closed).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A validated profile, ready for `decide`.
+
+    Attributes:
+        name: the file's stem.
+        text: the file as read; `digest` is its SHA-256.
+        model: the file's content.
+        issuer: facts about the CA that `model.ca` names.
+        rules: `model.rules`, compiled.
+        positions: where each key of the file stands, by path.
+    """
+
+    name: str
+    text: str
+    model: ProfileModel
+    issuer: Issuer
+    rules: tuple[CompiledRule, ...] = ()
+    positions: Mapping[ConfigPath, Position] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", sha256(self.text.encode()).hexdigest())
+
+    def position(self, *path: str | int) -> Position | None:
+        """Return where `path` stands in the file, or its nearest written ancestor."""
+        for length in range(len(path), 0, -1):
+            if (found := self.positions.get(path[:length])) is not None:
+                return found
+        return self.positions.get(())
