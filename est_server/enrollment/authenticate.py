@@ -88,7 +88,7 @@ class Authenticator:
         failure: Unauthenticated | None = None
         if request.tls.client_chain:
             try:
-                return self._manufacturer_certificate(profile, request.tls.client_chain, now)
+                return await self._manufacturer_certificate(profile, request.tls.client_chain, now)
             except Unauthenticated as error:
                 failure = error
         offers_credential = any(method.credential for method in profile.model.authenticate)
@@ -121,7 +121,7 @@ class Authenticator:
                 )
         return None
 
-    def _manufacturer_certificate(
+    async def _manufacturer_certificate(
         self, profile: Profile, chain: tuple[bytes, ...], now: datetime
     ) -> Identity:
         failure: EstServerError | None = None
@@ -130,7 +130,7 @@ class Authenticator:
             if wanted is None:
                 continue
             try:
-                path = self.trust[wanted.trust].validate(chain, now)
+                path = await self.trust[wanted.trust].validate(chain, now)
                 name = identity_field(path.leaf, wanted.identity)
             except EstServerError as error:
                 failure = failure or error

@@ -25,7 +25,7 @@ class EnrollmentRequest:
     Attributes:
         operation: what is asked for.
         label: the URL's label, None without one.
-        csr: DER of the PKCS #10 request, capped in size, not yet parsed.
+        body: the HTTP body, capped in size, not yet parsed: base64, PEM or DER of a PKCS #10 request.
         tls: facts of the connection.
         credentials: HTTP Basic, if sent.
         peer: the address that connects, for limits and the log.
@@ -33,7 +33,7 @@ class EnrollmentRequest:
 
     operation: Operation
     label: str | None
-    csr: bytes
+    body: bytes
     tls: TlsFacts
     credentials: BasicCredentials | None
     peer: str

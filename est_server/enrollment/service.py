@@ -45,6 +45,7 @@ from est_server.ports.ca import IssuanceOrder
 from est_server.ports.ephemeral import Budget
 from est_server.profiles.decide import decide
 from est_server.profiles.decision import RequestFacts
+from est_server.wire.est_body import decode_body
 from est_server.wire.pkcs10 import parse_csr, verify_signature
 
 if TYPE_CHECKING:
@@ -73,12 +74,14 @@ class Rulebook:
         labels: URL label (None without one) -> profile name.
         authenticator: tells who is asking.
         idempotency_window: how long the same question gets the same answer.
+        lenient_bodies: whether PEM and raw DER are read as well as base64.
     """
 
     profiles: Mapping[str, Profile]
     labels: Mapping[str | None, str]
     authenticator: Authenticator
     idempotency_window: timedelta
+    lenient_bodies: bool
 
     def profile_for(self, label: str | None) -> Profile:
         """Return the profile behind a label.
@@ -127,7 +130,7 @@ class EnrollmentService:
             identity = await rulebook.authenticator.identify(profile, request)
         except Unauthenticated as error:
             raise await self._unauthenticated(profile, request, error) from error
-        csr = parse_csr(request.csr)
+        csr = parse_csr(decode_body(request.body, lenient=rulebook.lenient_bodies).der)
         verify_signature(csr)
         facts = RequestFacts(
             operation=request.operation,

@@ -1,0 +1,1 @@
+"""The edges: TLS, HTTP and the one mapping from failures to statuses."""

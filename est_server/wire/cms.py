@@ -3,10 +3,13 @@
     ContentInfo { id-signedData, SignedData {
         version 1, digestAlgorithms {}, encapContentInfo { id-data },
         certificates [0], signerInfos {} } }
+
+Certificates go in and come out as DER: the ledger and the sockets on both sides hold nothing else.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -14,32 +17,47 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from est_server.errors import Malformed
+from est_server.wire.der import require_one_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_CERTIFICATES = 100
+_INDEFINITE = b"\x30\x80"
 
 
-def certs_only(certificates: Sequence[x509.Certificate]) -> bytes:
-    """Return DER; the certificates come out sorted, since they are a SET OF.
+def certs_only(certificates: Sequence[bytes]) -> bytes:
+    """Return the DER of a certs-only message; the certificates come out sorted (a SET OF).
 
     Args:
-        certificates: at least one.
-    """
-    return pkcs7.serialize_certificates(list(certificates), Encoding.DER)
-
-
-def parse_certs_only(der: bytes) -> tuple[x509.Certificate, ...]:
-    """Return the certificates of a certs-only message, in their order on the wire.
+        certificates: DER, at least one.
 
     Raises:
-        Malformed: ``cms.encoding``, ``cms.too-many``.
+        Malformed: ``cms.certificate`` if one can't be read.
     """
     try:
-        certificates = tuple(pkcs7.load_der_pkcs7_certificates(der))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        parsed = [x509.load_der_x509_certificate(certificate) for certificate in certificates]
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
+        raise Malformed("cms.certificate", "this is not a certificate") from error
+    return pkcs7.serialize_certificates(parsed, Encoding.DER)
+
+
+def parse_certs_only(der: bytes) -> tuple[bytes, ...]:
+    """Return the DER certificates of a certs-only message, in their order on the wire.
+
+    BER from deployed servers (BouncyCastle writes indefinite lengths) is read too.
+
+    Raises:
+        Malformed: ``cms.encoding``, ``cms.trailing-bytes``, ``cms.too-many``.
+    """
+    if not der.startswith(_INDEFINITE):
+        require_one_sequence(der, "cms")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the library remarks on BER
+            found = pkcs7.load_der_pkcs7_certificates(der)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Malformed("cms.encoding", "this is not a certs-only CMS message") from error
-    if len(certificates) > MOST_CERTIFICATES:
+    if len(found) > MOST_CERTIFICATES:
         raise Malformed("cms.too-many", f"more than {MOST_CERTIFICATES} certificates")
-    return certificates
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in found)

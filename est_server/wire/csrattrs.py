@@ -22,18 +22,30 @@ RFC 9908 3.4 adds a template of the whole request as one more attribute (IMPLICI
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asn1crypto import core
 
 from est_server.errors import Malformed
-from est_server.wire.der import require_one_sequence
+from est_server.wire.der import children, require_one_sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
 REQUEST_TEMPLATE = "1.2.840.113549.1.9.16.2.61"
 EXTENSION_TEMPLATE = "1.2.840.113549.1.9.16.2.62"
 MOST_ITEMS = 64
+MOST_OCTETS = 16384
+_SET = 0x31
 _RSA = "1.2.840.113549.1.1.1"
+_STRINGS = {  # RFC 5280 A.1: everything else is a DirectoryString, and so UTF8String
+    "2.5.4.5": core.PrintableString,  # serialNumber
+    "2.5.4.6": core.PrintableString,  # countryName
+    "2.5.4.46": core.PrintableString,  # dnQualifier
+    "0.9.2342.19200300.100.1.25": core.IA5String,  # domainComponent
+    "1.2.840.113549.1.9.1": core.IA5String,  # emailAddress
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +170,11 @@ def parse_csrattrs(der: bytes) -> CsrAttrs:
     """Read CsrAttrs.
 
     Raises:
-        Malformed: ``csrattrs.encoding``, ``csrattrs.trailing-bytes``, ``csrattrs.too-many``.
+        Malformed: ``csrattrs.encoding``, ``csrattrs.trailing-bytes``, ``csrattrs.too-large``,
+            ``csrattrs.too-many``.
     """
+    if len(der) > MOST_OCTETS:
+        raise Malformed("csrattrs.too-large", f"the attributes have more than {MOST_OCTETS} octets")
     require_one_sequence(der, "csrattrs")
     try:
         found = _CsrAttrs.load(der, strict=True)
@@ -180,6 +195,17 @@ def integer_value(number: int) -> bytes:
     return _dump(core.Integer(number))
 
 
+def extension_request(extensions: Sequence[tuple[str, bytes]]) -> AttributeValues:
+    """Return the attribute that asks for extensions with these very values (RFC 9908 3.2).
+
+    There may be one such attribute in CsrAttrs and one value in it, holding all extensions.
+
+    Args:
+        extensions: extension OID and DER of its value, each OID once.
+    """
+    return AttributeValues(EXTENSION_REQUEST, (_dump(_extension_templates(extensions)),))
+
+
 def template_attribute(template: RequestTemplate) -> AttributeValues:
     """Return the attribute that carries a request template (RFC 9908 3.4)."""
     content: dict[str, Any] = {"version": 0, "attributes": _template_attributes(template)}
@@ -191,7 +217,9 @@ def template_attribute(template: RequestTemplate) -> AttributeValues:
 
 
 def _single(oid: str, value: str | None) -> dict[str, Any]:
-    return {"type": oid} if value is None else {"type": oid, "value": core.UTF8String(value)}
+    if value is None:
+        return {"type": oid}
+    return {"type": oid, "value": _STRINGS.get(oid, core.UTF8String)(value)}
 
 
 def _key(template: RequestTemplate) -> dict[str, Any]:
@@ -214,14 +242,20 @@ def _template_attributes(template: RequestTemplate) -> list[dict[str, Any]]:
         return attributes
     # RFC 9908 3.4: never both; the plain form where every value is fixed
     open_values = any(value is None for _, value in template.extensions)
-    extensions = _ExtensionTemplates(
+    oid = EXTENSION_TEMPLATE if open_values else EXTENSION_REQUEST
+    return [*attributes, {"type": oid, "values": [_extension_templates(template.extensions)]}]
+
+
+def _extension_templates(
+    extensions: Sequence[tuple[str, bytes | None]],
+) -> _ExtensionTemplates:
+    """With every value present this is Extensions (RFC 5280 4.1), octet for octet."""
+    return _ExtensionTemplates(
         [
             {"extn_id": oid} if value is None else {"extn_id": oid, "extn_value": value}
-            for oid, value in template.extensions
+            for oid, value in extensions
         ]
     )
-    oid = EXTENSION_TEMPLATE if open_values else EXTENSION_REQUEST
-    return [*attributes, {"type": oid, "values": [extensions]}]
 
 
 def _choice(item: Oid | AttributeValues) -> _AttrOrOid:
@@ -235,9 +269,10 @@ def _item(choice: _AttrOrOid) -> Oid | AttributeValues:
     if choice.name == "oid":
         return Oid(choice.chosen.dotted)
     attribute = choice.chosen
-    return AttributeValues(
-        attribute["type"].dotted, tuple(value.dump() for value in attribute["values"])
-    )
+    _, values = children(attribute.dump())  # asn1crypto lets a third part pass
+    if values[0] != _SET:
+        raise ValueError("the values of an Attribute are a SET")
+    return AttributeValues(attribute["type"].dotted, tuple(children(values)))
 
 
 def _dump(value: Any) -> bytes:

@@ -1,16 +1,59 @@
-"""The outermost DER length: is this one SEQUENCE, whole, with nothing behind it? (X.690 8.1)
+"""The outermost layer of DER: identifier, length, content (X.690 8.1, 10.1).
 
-    identifier 0x30, then the length: one octet below 0x80, or 0x81..0x84 and that many octets,
-    in the fewest octets possible (X.690 10.1). The indefinite form 0x80 is BER and refused.
+    identifier  one octet; tags above 30 do not occur in what is read here
+    length      one octet below 0x80, or 0x81..0x84 and that many octets, as few as possible
+
+Libraries read what is inside. This is here to refuse what they let pass, octets behind a message
+among it, and to cut parts out of a message exactly as they were sent.
 """
 
 from __future__ import annotations
 
 from est_server.errors import Malformed
 
-_SEQUENCE = 0x30
+SEQUENCE = 0x30
+_LONG_TAG = 0x1F
 _LONG_FORM = 0x80
 _MOST_LENGTH_OCTETS = 4
+
+
+def read_element(der: bytes, at: int = 0) -> tuple[int, int, int]:
+    """Return the identifier octet, the start of the content and the end of the element at `at`.
+
+    Raises:
+        ValueError: there is no whole element in DER's one form.
+    """
+    if len(der) < at + 2:
+        raise ValueError("the DER is cut short")
+    identifier, length, start = der[at], der[at + 1], at + 2
+    if identifier & _LONG_TAG == _LONG_TAG:
+        raise ValueError("the DER has a tag above 30")
+    if length >= _LONG_FORM:
+        octets = length - _LONG_FORM
+        if not 1 <= octets <= _MOST_LENGTH_OCTETS:
+            raise ValueError("the DER length is not valid")  # 0x80, indefinite, is BER alone
+        start += octets
+        length = int.from_bytes(der[at + 2 : start], "big")
+        if len(der) < start or length < _LONG_FORM or der[at + 2] == 0:
+            raise ValueError("the DER length is not in its shortest form")
+    if len(der) < start + length:
+        raise ValueError("the DER is cut short")
+    return identifier, start, start + length
+
+
+def children(der: bytes) -> list[bytes]:
+    """Return the elements inside the one element that `der` is, each with its own header.
+
+    Raises:
+        ValueError: see `read_element`.
+    """
+    _, at, end = read_element(der)
+    found = []
+    while at < end:
+        _, _, after = read_element(der, at)
+        found.append(der[at:after])
+        at = after
+    return found
 
 
 def require_one_sequence(der: bytes, rule: str) -> None:
@@ -23,20 +66,11 @@ def require_one_sequence(der: bytes, rule: str) -> None:
     Raises:
         Malformed: ``<rule>.encoding`` or ``<rule>.trailing-bytes``.
     """
-    if len(der) < 2 or der[0] != _SEQUENCE:
+    if der[:1] != bytes([SEQUENCE]):
         raise Malformed(f"{rule}.encoding", "this is not a DER SEQUENCE")
-    first = der[1]
-    if first < _LONG_FORM:
-        end = 2 + first
-    else:
-        octets = first - _LONG_FORM
-        if not 1 <= octets <= _MOST_LENGTH_OCTETS or len(der) < 2 + octets or der[2] == 0:
-            raise Malformed(f"{rule}.encoding", "the DER length is not valid")
-        length = int.from_bytes(der[2 : 2 + octets], "big")
-        if length < _LONG_FORM:
-            raise Malformed(f"{rule}.encoding", "the DER length is not in its shortest form")
-        end = 2 + octets + length
-    if end > len(der):
-        raise Malformed(f"{rule}.encoding", "the DER is cut short")
+    try:
+        _, _, end = read_element(der)
+    except ValueError as error:
+        raise Malformed(f"{rule}.encoding", str(error)) from error
     if end < len(der):
         raise Malformed(f"{rule}.trailing-bytes", f"{len(der) - end} octets follow the DER")

@@ -21,6 +21,7 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _LINE = 48  # octets that make 64 characters of base64
 _ARMOUR = b"-----"
+_KINDS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST", b"PKCS7", b"CMS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,9 @@ def _armoured(text: bytes) -> bytes:
     begin, end = lines[0], lines[-1]
     kind = begin.removeprefix(b"-----BEGIN ").removesuffix(b"-----")
     if (
-        len(lines) < 3
-        or kind not in {b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST", b"PKCS7", b"CMS"}
+        len(lines) < 3  # noqa: PLR2004 - begin, at least one line of base64, end
+        or kind not in _KINDS
+        or begin != b"-----BEGIN " + kind + b"-----"
         or end != b"-----END " + kind + b"-----"
     ):
         raise Malformed("body.pem", "the PEM armour is not that of one request")
@@ -102,6 +104,9 @@ def _armoured(text: bytes) -> bytes:
 def _base64(text: bytes) -> bytes:
     compact = text.translate(None, _SPACE)
     try:
-        return binascii.a2b_base64(compact, strict_mode=True)
+        der = binascii.a2b_base64(compact, strict_mode=True)
     except binascii.Error as error:
         raise Malformed("body.base64", "the body is not base64 (RFC 4648 4)") from error
+    if len(compact) != -(-len(der) // 3) * 4:  # padding in excess passes strict_mode
+        raise Malformed("body.base64", "the body has the wrong padding (RFC 4648 3.2)")
+    return der

@@ -13,7 +13,8 @@
 
 The library reads; what it leaves open is settled here: one value an attribute, no attribute and no
 extension twice (RFC 2986 4.1 and RFC 5280 4.2 leave no meaning for a second one), bounded numbers
-of everything. Every part is read at once, so that no odd encoding waits for a later access.
+of everything, a key in its one usual form. Every part is read at once, so that no odd encoding
+waits for a later access.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from est_server.errors import Malformed
-from est_server.wire.der import require_one_sequence
+from est_server.wire.der import children, read_element, require_one_sequence
 from est_server.wire.keys import key_algorithm
+from est_server.wire.names import require_clean_general_names, require_clean_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,37 +40,30 @@ T = TypeVar("T")
 
 CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID (RFC 2985 5.4.1)
 EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
+MICROSOFT_EXTENSION_REQUEST = "1.3.6.1.4.1.311.2.1.14"
 MOST_ATTRIBUTES = 32
 MOST_EXTENSIONS = 64
 MOST_NAMES = 100
 MOST_SUBJECT_OCTETS = 4096
 
 _WEAK_HASHES = frozenset({"md5", "sha1"})
+_EXTENSION_REQUESTS = frozenset({EXTENSION_REQUEST, MICROSOFT_EXTENSION_REQUEST})
 _TEXT_TAGS = {
     12: "utf-8",  # UTF8String
     19: "ascii",  # PrintableString
     20: "latin-1",  # TeletexString, as every deployed encoder means it
     22: "ascii",  # IA5String
+    28: "utf-32-be",  # UniversalString
     30: "utf-16-be",  # BMPString
 }
 
 
 @dataclass(frozen=True, slots=True)
-class RequestedExtension:
-    """An extension that the device asks for; `value` is the DER inside extnValue."""
-
-    oid: str
-    critical: bool
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute with its one value: the value's tag number and its content octets."""
+    """An attribute and its values, each the DER that was sent; `parse_csr` lets one through."""
 
     oid: str
-    tag: int
-    content: bytes
+    values: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,9 @@ class CertificationRequest:
         der: the request.
         info_der: its CertificationRequestInfo, the octets that are signed.
         subject: the requested subject, possibly empty.
-        spki: DER SubjectPublicKeyInfo.
+        subject_der: the same, as sent.
+        spki: DER SubjectPublicKeyInfo as certificates carry it: the same for the same key, however
+            the device encoded it, so that a revoked key can't come back as another point form.
         public_key: the same, usable.
         key_algorithm: its name (`est_server.wire.keys`).
         signature_hash: ``sha256`` and the like; None where the algorithm has no separate hash.
@@ -92,12 +89,13 @@ class CertificationRequest:
     der: bytes
     info_der: bytes
     subject: x509.Name
+    subject_der: bytes
     spki: bytes
     public_key: PublicKeyTypes
     key_algorithm: str
     signature_hash: str | None
     subject_alternative_names: tuple[x509.GeneralName, ...]
-    extensions: tuple[RequestedExtension, ...]
+    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
     challenge_password: str | None
     attributes: tuple[Attribute, ...]
 
@@ -111,39 +109,33 @@ def parse_csr(der: bytes) -> CertificationRequest:
             ``csr.extensions``, ``csr.duplicate-extension``, ``csr.names``,
             ``csr.challenge-password``, ``csr.signature-algorithm``.
     """
+    # (1) one whole PKCS #10 structure
     require_one_sequence(der, "csr")
-    csr = _read("csr.encoding", "this is not a PKCS #10 request", _load, der)
-    subject = _read("csr.subject", "the subject can't be read", lambda: csr.subject)
-    if len(_read("csr.subject", "the subject can't be read", subject.public_bytes)) > (
-        MOST_SUBJECT_OCTETS
-    ):
+    csr = _read("csr.encoding", "this is not a PKCS #10 request", lambda: _load(der))
+    info_der = csr.tbs_certrequest_bytes
+    _, subject_der, sent_spki, sent_attributes = children(info_der)
+    # (2) the subject
+    if len(subject_der) > MOST_SUBJECT_OCTETS:
         raise Malformed("csr.subject", f"the subject has more than {MOST_SUBJECT_OCTETS} octets")
-    key = _key(csr)
-    algorithm = key_algorithm(key)
-    if algorithm is None:
-        raise Malformed("csr.key-unsupported", "a key of this kind can't sign")
-    spki = _read(
-        "csr.key",
-        "the public key can't be read",
-        lambda: key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-    )
-    attributes = _attributes(csr)
+    subject = _read("csr.subject", "the subject can't be read", lambda: csr.subject)
+    require_clean_name(subject, "csr.subject")
+    # (3) the key, and the algorithm that signed with it
+    key, algorithm, spki = _key(csr, sent_spki)
+    signature_hash = _signature_hash(csr)
+    # (4) the attributes, and the extensions among them
+    attributes = _attributes(csr, sent_attributes)
     extensions = _extensions(csr, attributes)
     return CertificationRequest(
         der=der,
-        info_der=csr.tbs_certrequest_bytes,
+        info_der=info_der,
         subject=subject,
+        subject_der=subject_der,
         spki=spki,
         public_key=key,
         key_algorithm=algorithm,
-        signature_hash=_signature_hash(csr),
+        signature_hash=signature_hash,
         subject_alternative_names=_alternative_names(extensions),
-        extensions=tuple(
-            RequestedExtension(
-                extension.oid.dotted_string, extension.critical, extension.value.public_bytes()
-            )
-            for extension in extensions
-        ),
+        extensions=extensions,
         challenge_password=_challenge_password(attributes),
         attributes=attributes,
     )
@@ -168,11 +160,22 @@ def verify_signature(csr: CertificationRequest) -> None:
         raise Malformed("csr.signature", "the request's signature does not fit its key")
 
 
-def _read(rule: str, message: str, read: Callable[..., T], *arguments: object) -> T:
-    """Run a library call whose failures are the sender's."""
+def _read(rule: str, message: str, read: Callable[[], T]) -> T:
+    """Run a library call whose failures are the sender's.
+
+    UserWarning is how cryptography remarks on a name's length; where warnings are errors it is
+    one failure more.
+    """
     try:
-        return read(*arguments)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        return read()
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        UserWarning,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise Malformed(rule, message) from error
 
 
@@ -180,13 +183,27 @@ def _load(der: bytes) -> x509.CertificateSigningRequest:
     return x509.load_der_x509_csr(der)
 
 
-def _key(csr: x509.CertificateSigningRequest) -> PublicKeyTypes:
+def _key(csr: x509.CertificateSigningRequest, sent: bytes) -> tuple[PublicKeyTypes, str, bytes]:
+    """Return the key, its algorithm's name and its SubjectPublicKeyInfo."""
     try:
-        return csr.public_key()
+        key = csr.public_key()
     except UnsupportedAlgorithm as error:
         raise Malformed("csr.key-unsupported", "the key's algorithm is not supported") from error
     except (ValueError, TypeError) as error:
         raise Malformed("csr.key", "the public key can't be read") from error
+    name = key_algorithm(key)
+    if name is None:
+        raise Malformed("csr.key-unsupported", "a key of this kind can't sign")
+    spki = _read(
+        "csr.key",
+        "the public key can't be read",
+        lambda: key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+    )
+    # EC parameters spelled out (forbidden by RFC 5480 2.1.1) and keys restricted to PSS come out
+    # of the library as ordinary P-256 and RSA: not the key that was asked for
+    if sent != spki and children(sent)[0] != children(spki)[0]:
+        raise Malformed("csr.key-unsupported", "the key's AlgorithmIdentifier is not the usual one")
+    return key, name, spki
 
 
 def _signature_hash(csr: x509.CertificateSigningRequest) -> str | None:
@@ -198,15 +215,17 @@ def _signature_hash(csr: x509.CertificateSigningRequest) -> str | None:
     return None if algorithm is None else algorithm.name
 
 
-def _attributes(csr: x509.CertificateSigningRequest) -> tuple[Attribute, ...]:
-    found = _read("csr.attributes", "the attributes can't be read", lambda: list(csr.attributes))
+def _attributes(csr: x509.CertificateSigningRequest, sent: bytes) -> tuple[Attribute, ...]:
+    found = _read("csr.attributes", "the attributes can't be read", lambda: tuple(csr.attributes))
     if len(found) > MOST_ATTRIBUTES:
         raise Malformed("csr.attributes", f"more than {MOST_ATTRIBUTES} attributes")
     attributes = tuple(
-        Attribute(attribute.oid.dotted_string, attribute._type, attribute.value)  # noqa: SLF001 - the tag has no public name, and decides how challengePassword is read
-        for attribute in found
+        Attribute(attribute.oid.dotted_string, tuple(children(children(element)[1])))
+        for attribute, element in zip(found, children(sent), strict=True)
     )
-    if len({attribute.oid for attribute in attributes}) < len(attributes):
+    oids = [attribute.oid for attribute in attributes]
+    if len(set(oids)) < len(oids) or set(oids) >= _EXTENSION_REQUESTS:
+        # of the two extension requests the library reads the first, a CA behind us maybe the other
         raise Malformed("csr.duplicate-attribute", "an attribute stands twice")
     return attributes
 
@@ -214,14 +233,16 @@ def _attributes(csr: x509.CertificateSigningRequest) -> tuple[Attribute, ...]:
 def _extensions(
     csr: x509.CertificateSigningRequest, attributes: tuple[Attribute, ...]
 ) -> tuple[x509.Extension[x509.ExtensionType], ...]:
-    if not any(attribute.oid == EXTENSION_REQUEST for attribute in attributes):
+    if not any(attribute.oid in _EXTENSION_REQUESTS for attribute in attributes):
         return ()
     try:
-        found = tuple(csr.extensions)
+        found = _read(
+            "csr.extensions",
+            "the requested extensions can't be read",
+            lambda: tuple(csr.extensions),
+        )
     except x509.DuplicateExtension as error:
         raise Malformed("csr.duplicate-extension", "an extension stands twice") from error
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as error:
-        raise Malformed("csr.extensions", "the requested extensions can't be read") from error
     if len(found) > MOST_EXTENSIONS:
         raise Malformed("csr.extensions", f"more than {MOST_EXTENSIONS} extensions")
     return found
@@ -233,23 +254,24 @@ def _alternative_names(
     for extension in extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             names = tuple(extension.value)
-            if len(names) > MOST_NAMES:
-                raise Malformed("csr.names", f"more than {MOST_NAMES} alternative names")
+            if not 1 <= len(names) <= MOST_NAMES:
+                raise Malformed("csr.names", f"alternative names number 1 to {MOST_NAMES}")
+            require_clean_general_names(names, "csr.names")
             return names
     return ()
 
 
 def _challenge_password(attributes: tuple[Attribute, ...]) -> str | None:
-    for attribute in attributes:
-        if attribute.oid != CHALLENGE_PASSWORD:
-            continue
-        encoding = _TEXT_TAGS.get(attribute.tag)
-        if encoding is None:
-            raise Malformed("csr.challenge-password", "the challengePassword is not a string")
-        return _read(
-            "csr.challenge-password",
-            "the challengePassword can't be read",
-            attribute.content.decode,
-            encoding,
-        )
-    return None
+    values = [attribute.values for attribute in attributes if attribute.oid == CHALLENGE_PASSWORD]
+    if not values:
+        return None
+    ((value,),) = values
+    identifier, start, _ = read_element(value)
+    encoding = _TEXT_TAGS.get(identifier)
+    if encoding is None:
+        raise Malformed("csr.challenge-password", "the challengePassword is not a string")
+    return _read(
+        "csr.challenge-password",
+        "the challengePassword can't be read",
+        lambda: value[start:].decode(encoding),
+    )

@@ -1,0 +1,255 @@
+"""The soft CA: a key in an encrypted file, signing in this process.
+
+For a lab, a test, a small fleet. The key is on the server's disk, and whoever has the disk and the
+passphrase has the CA. Signing happens on the event loop: it takes less time than handing the work
+to a thread. The signature never leaves the process before `issue` returns, so reserving and
+recording a certificate are one commit.
+"""
+
+from __future__ import annotations
+
+import stat
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import AuthorityInformationAccessOID
+from pydantic import BaseModel, ConfigDict, Field
+
+from est_server.errors import BackendRejected, BackendUnavailable
+from est_server.pki.authority import authority_key_identifier, signature_hash
+from est_server.pki.usages import key_usage_extension
+from est_server.ports.ca import (
+    Backend,
+    BackendContext,
+    CaCertificates,
+    Capabilities,
+    CertificateAuthority,
+    Health,
+    IssuanceOrder,
+)
+from est_server.ports.secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+    from est_server.pki.plan import CertificatePlan
+
+
+class SoftSettings(BaseModel):
+    """Keys of a soft CA in server.yaml; paths start at server.yaml's folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    certificate: str = Field(description="PEM file of the CA's certificate")
+    key: Secret = Field(description="PKCS #8 key, encrypted: file:ca/issuing.key")
+    passphrase: Secret = Field(description="of the key: file:… or env:…")
+    chain: tuple[str, ...] = Field(
+        default=(), description="PEM files above it, its issuer first, the root last"
+    )
+
+
+class SoftAuthority:
+    """A `CertificateAuthority` whose key is in memory."""
+
+    def __init__(self, key: CertificateIssuerPrivateKeyTypes, certificates: CaCertificates) -> None:
+        self._key = key
+        self._hash = signature_hash(key)
+        self._certificates = certificates
+        self._issuer_key_identifier = authority_key_identifier(certificates.issuer)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Any device key; local; nothing leaves before `issue` returns."""
+        return Capabilities(local_key=True, holds_signature=True)
+
+    def certificates(self) -> CaCertificates:
+        """Return issuer and chain."""
+        return self._certificates
+
+    async def issue(self, order: IssuanceOrder) -> x509.Certificate:
+        """Sign the certificate of `order.plan`; see `CertificateAuthority.issue`."""
+        plan = order.plan
+        issuer = self._certificates.issuer
+        if plan.not_after > issuer.not_valid_after_utc:
+            raise BackendRejected("ca.outlives", "the certificate would outlive its issuer")
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(plan.subject)
+            .issuer_name(issuer.subject)
+            .public_key(load_der_public_key(plan.spki))  # type: ignore[arg-type]  # a signature key: the plan's algorithm is one of ours
+            .serial_number(order.serial_number)
+            .not_valid_before(plan.not_before)
+            .not_valid_after(plan.not_after)
+        )
+        for extension, critical in self._extensions(plan):
+            builder = builder.add_extension(extension, critical=critical)
+        try:
+            return builder.sign(self._key, self._hash)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise BackendRejected("ca.plan", f"the certificate can't be built: {error}") from error
+
+    def _extensions(self, plan: CertificatePlan) -> list[tuple[x509.ExtensionType, bool]]:
+        found: list[tuple[x509.ExtensionType, bool]] = [
+            (_NO_CA, True),
+            # RFC 5280 4.2.1.2 method 1: what devices and directories expect to compute
+            (x509.SubjectKeyIdentifier.from_public_key(load_der_public_key(plan.spki)), False),  # type: ignore[arg-type]  # as above
+            (self._issuer_key_identifier, False),
+        ]
+        if plan.key_usage:
+            found.append((_key_usage(plan.key_usage), True))
+        if plan.extended_key_usage:
+            found.append((_extended_key_usage(plan.extended_key_usage), False))
+        if plan.subject_alternative_names:
+            # RFC 5280 4.2.1.6: critical when it is the only name
+            san = x509.SubjectAlternativeName(plan.subject_alternative_names)
+            found.append((san, not list(plan.subject)))
+        if plan.certificate_policies:
+            found.append((_policies(plan.certificate_policies), False))
+        pointers = plan.pointers
+        if pointers.crl:
+            found.append((x509.CRLDistributionPoints(_points(pointers.crl)), False))
+        if pointers.freshest_crl:
+            found.append((x509.FreshestCRL(_points(pointers.freshest_crl)), False))
+        if pointers.ocsp or pointers.ca_issuers:
+            found.append((_access(pointers.ocsp, pointers.ca_issuers), False))
+        return found
+
+    async def health(self) -> Health:
+        """Sign a test text and check the signature."""
+        text = b"est-server test signature"
+        key, public = self._key, self._certificates.issuer.public_key()
+        try:
+            if isinstance(key, ec.EllipticCurvePrivateKey):
+                algorithm = ec.ECDSA(self._hash)  # type: ignore[arg-type]  # an EC key has a hash
+                public.verify(key.sign(text, algorithm), text, algorithm)  # type: ignore[union-attr,call-arg,arg-type]
+            elif isinstance(key, rsa.RSAPrivateKey):
+                signature = key.sign(text, PKCS1v15(), self._hash)  # type: ignore[arg-type]  # an RSA key has a hash
+                public.verify(signature, text, PKCS1v15(), self._hash)  # type: ignore[union-attr,call-arg,arg-type]
+            else:
+                public.verify(key.sign(text), text)  # type: ignore[union-attr,call-arg,arg-type]
+        except (InvalidSignature, ValueError) as error:
+            return Health(ok=False, detail=f"test signature failed: {error}")
+        return Health(ok=True, detail="test signature made and checked")
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SoftBackend:
+    """Opens soft CAs."""
+
+    settings_model = SoftSettings
+
+    def open(self, settings: SoftSettings, context: BackendContext) -> SoftAuthority:
+        """Read key, passphrase and certificates; see `Backend.open`."""
+        base = context.base
+        issuer = _certificate(context.name, base / settings.certificate)
+        chain = tuple(_certificate(context.name, base / path) for path in settings.chain)
+        key_path = settings.key.path(base)
+        if key_path is not None and key_path.exists():
+            mode = stat.S_IMODE(key_path.stat().st_mode)
+            if mode & 0o077:
+                raise _unusable(
+                    context.name,
+                    f"{settings.key.reference} is readable by others (mode {mode:04o})",
+                    f"chmod 600 {key_path}",
+                )
+        try:
+            key = load_pem_private_key(settings.key.read(base), settings.passphrase.read(base))
+        except OSError as error:
+            raise _unusable(context.name, f"its key can't be read: {error}", str(error)) from error
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise _unusable(
+                context.name,
+                f"{settings.key.reference} is no encrypted PKCS #8 key under this passphrase",
+                "check `key` and `passphrase`; a key that is not encrypted is refused",
+            ) from error
+        return SoftAuthority(_signing_key(context.name, key, issuer), CaCertificates(issuer, chain))
+
+
+def _signing_key(
+    name: str, key: object, certificate: x509.Certificate
+) -> CertificateIssuerPrivateKeyTypes:
+    """Return `key` if it belongs to `certificate` and may sign certificates."""
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(*spki)  # type: ignore[attr-defined]  # every private key has one
+    if public != certificate.public_key().public_bytes(*spki):
+        raise _unusable(name, "its key and its certificate don't belong together", "check `key`")
+    try:
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound as error:
+        raise _unusable(name, "its certificate is no CA certificate", "check `certificate`") from (
+            error
+        )
+    if not basic.ca or not usage.key_cert_sign:
+        raise _unusable(name, "its certificate may not sign certificates", "check `certificate`")
+    return key  # type: ignore[return-value]  # X25519 and the like can't be in a CA certificate that verifies
+
+
+def _certificate(name: str, path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise _unusable(name, f"{path.name} can't be read: {error.strerror}", str(error)) from error
+    except ValueError as error:
+        raise _unusable(name, f"{path.name} is no PEM certificate", f"check {path}") from error
+
+
+def _unusable(name: str, message: str, hint: str) -> BackendUnavailable:
+    return BackendUnavailable("ca.unusable", f"CA {name}: {message}", hint=hint)
+
+
+_NO_CA = x509.BasicConstraints(ca=False, path_length=None)
+
+
+@lru_cache(maxsize=64)
+def _key_usage(names: tuple[str, ...]) -> x509.KeyUsage:
+    return key_usage_extension(names)
+
+
+@lru_cache(maxsize=64)
+def _extended_key_usage(oids: tuple[str, ...]) -> x509.ExtendedKeyUsage:
+    return x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in oids])
+
+
+@lru_cache(maxsize=64)
+def _policies(oids: tuple[str, ...]) -> x509.CertificatePolicies:
+    return x509.CertificatePolicies(
+        [x509.PolicyInformation(x509.ObjectIdentifier(oid), None) for oid in oids]
+    )
+
+
+@lru_cache(maxsize=64)
+def _access(ocsp: tuple[str, ...], issuers: tuple[str, ...]) -> x509.AuthorityInformationAccess:
+    kinds = AuthorityInformationAccessOID
+    return x509.AuthorityInformationAccess(
+        [x509.AccessDescription(kinds.OCSP, x509.UniformResourceIdentifier(url)) for url in ocsp]
+        + [
+            x509.AccessDescription(kinds.CA_ISSUERS, x509.UniformResourceIdentifier(url))
+            for url in issuers
+        ]
+    )
+
+
+def _points(urls: tuple[str, ...]) -> list[x509.DistributionPoint]:
+    return [
+        x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+        for url in urls
+    ]
+
+
+_authority: type[CertificateAuthority] = SoftAuthority
+_backend: type[Backend] = SoftBackend

@@ -1,0 +1,171 @@
+"""A hierarchy of one's own: root, issuing CA and TLS certificate, as `init` makes them."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from est_server.pki.keys import generate_key
+from est_server.pki.usages import key_usage_extension
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from cryptography.hazmat.primitives.asymmetric.types import (
+        CertificateIssuerPrivateKeyTypes,
+        CertificatePublicKeyTypes,
+    )
+
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A CA's key and certificate."""
+
+    key: CertificateIssuerPrivateKeyTypes
+    certificate: x509.Certificate
+
+
+def make_root(common_name: str, algorithm: str, *, lifetime: timedelta, now: datetime) -> Authority:
+    """Return a self-signed root (RFC 5280 4.2.1.9: CA, no path length)."""
+    key = generate_key(algorithm)
+    name = _name(common_name)
+    builder = _builder(name, name, key.public_key(), lifetime, now)
+    builder = _ca_extensions(builder, path_length=None)
+    return Authority(key, builder.sign(key, signature_hash(key)))
+
+
+def make_issuing(
+    root: Authority, common_name: str, algorithm: str, *, lifetime: timedelta, now: datetime
+) -> Authority:
+    """Return an issuing CA under `root` that may sign end entities only (path length 0)."""
+    key = generate_key(algorithm)
+    certificate = root.certificate
+    end = certificate.not_valid_after_utc
+    lifetime = min(lifetime, end - (now - _CLOCK_SKEW))
+    builder = _builder(_name(common_name), certificate.subject, key.public_key(), lifetime, now)
+    builder = _ca_extensions(builder, path_length=0).add_extension(
+        authority_key_identifier(certificate), critical=False
+    )
+    return Authority(key, builder.sign(root.key, signature_hash(root.key)))
+
+
+def make_server_certificate(
+    issuer: Authority,
+    names: Sequence[str],
+    public_key: CertificatePublicKeyTypes,
+    *,
+    lifetime: timedelta,
+    now: datetime,
+) -> x509.Certificate:
+    """Return a TLS server certificate.
+
+    Args:
+        issuer: who signs.
+        names: DNS names and IP addresses, at least one.
+        public_key: the server's.
+        lifetime: cut at the issuer's end.
+        now: the time.
+    """
+    certificate = issuer.certificate
+    lifetime = min(lifetime, certificate.not_valid_after_utc - (now - _CLOCK_SKEW))
+    builder = (
+        _builder(_name(names[0]), certificate.subject, public_key, lifetime, now)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage_extension(("digitalSignature",)), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_host(name) for name in names]), critical=False)
+        .add_extension(authority_key_identifier(certificate), critical=False)
+    )
+    return builder.sign(issuer.key, signature_hash(issuer.key))
+
+
+def signature_hash(
+    key: CertificateIssuerPrivateKeyTypes,
+) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+    """Return the hash that fits a CA key's strength; None where the algorithm brings its own."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        if key.key_size > 384:
+            return hashes.SHA512()
+        return hashes.SHA384() if key.key_size > 256 else hashes.SHA256()
+    return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None
+
+
+def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Return the AKI that names `issuer` by its own SKI, or by its key where it has none."""
+    try:
+        found = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found)
+
+
+def encrypt_key(key: CertificateIssuerPrivateKeyTypes, passphrase: bytes) -> bytes:
+    """Return encrypted PKCS #8 in PEM."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
+
+
+def plain_key(key: CertificateIssuerPrivateKeyTypes) -> bytes:
+    """Return PKCS #8 in PEM, not encrypted: for the TLS key, which a restart must read."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return ``SHA256 70:2A:…``, the form that people compare."""
+    return f"SHA256 {certificate.fingerprint(hashes.SHA256()).hex(':').upper()}"
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: CertificatePublicKeyTypes,
+    lifetime: timedelta,
+    now: datetime,
+) -> x509.CertificateBuilder:
+    begin = (now - _CLOCK_SKEW).replace(microsecond=0)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after((begin + lifetime).replace(microsecond=0))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _ca_extensions(
+    builder: x509.CertificateBuilder, path_length: int | None
+) -> x509.CertificateBuilder:
+    return builder.add_extension(
+        x509.BasicConstraints(ca=True, path_length=path_length), critical=True
+    ).add_extension(
+        key_usage_extension(("digitalSignature", "keyCertSign", "cRLSign")), critical=True
+    )

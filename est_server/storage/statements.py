@@ -1,0 +1,156 @@
+"""The ledger's statements, written once with SQLAlchemy Core.
+
+An adapter compiles them for its driver when it is made and runs the text on the driver's own
+connection: building a statement for each call would cost more than running it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, bindparam, insert, or_, select, tuple_, update
+
+from est_server.storage.tables import (
+    certificates,
+    credentials,
+    decisions,
+    devices,
+    nodes,
+    profile_texts,
+    requests,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+    from sqlalchemy.engine import Dialect
+
+
+def compiled(statement: Executable, dialect: Dialect) -> str:
+    """Return the driver's text of a statement; values are named parameters."""
+    return str(statement.compile(dialect=dialect))  # type: ignore[attr-defined]  # every statement here is a clause
+
+
+_p = bindparam
+
+# -- one enrollment --------------------------------------------------------------------------------
+ADD_DEVICE = insert(devices)
+ADD_DECISION = insert(decisions)
+ADD_REQUEST = insert(requests)
+ADD_CERTIFICATE = insert(certificates)
+RELEASE_OLD_KEY = (
+    update(requests)
+    .where(requests.c.idempotency_key == _p("key"), requests.c.created_at < _p("window_start"))
+    .values(idempotency_key=None)
+)
+SPEND = (
+    update(credentials)
+    .where(
+        credentials.c.id == _p("credential"),
+        credentials.c.revoked_at.is_(None),
+        or_(
+            credentials.c.uses_allowed.is_(None),
+            credentials.c.uses < credentials.c.uses_allowed,
+        ),
+    )
+    .values(uses=credentials.c.uses + 1)
+)
+GIVE_BACK = (
+    update(credentials)
+    .where(
+        credentials.c.id
+        == select(requests.c.credential_id)
+        .where(requests.c.id == _p("request"))
+        .scalar_subquery()
+    )
+    .values(uses=credentials.c.uses - 1)
+)
+MOVE = (
+    update(requests)
+    .where(requests.c.id == _p("request"), requests.c.state == "reserved")
+    .values(state=_p("to"), updated_at=_p("at"), reason=_p("why"))
+)
+FREE_KEY = update(requests).where(requests.c.id == _p("request")).values(idempotency_key=None)
+ISSUED = (
+    select(certificates)
+    .join(requests, certificates.c.request_id == requests.c.id)
+    .where(
+        requests.c.idempotency_key == _p("key"),
+        requests.c.state == "issued",
+        requests.c.created_at >= _p("since"),
+    )
+)
+REQUEST_BY_KEY = select(requests).where(requests.c.idempotency_key == _p("key"))
+REQUEST = select(requests).where(requests.c.id == _p("request"))
+UNSETTLED = (
+    select(requests).where(requests.c.state == "reserved").order_by(requests.c.created_at)
+)
+
+# -- certificates ----------------------------------------------------------------------------------
+CERTIFICATE = select(certificates).where(
+    certificates.c.ca == _p("ca"), certificates.c.serial_number == _p("serial_number")
+)
+CERTIFICATE_FILTERS = {
+    "serial_number": certificates.c.serial_number == _p("serial_number"),
+    "device_id": certificates.c.device_id == _p("device_id"),
+    "profile": certificates.c.profile == _p("profile"),
+    "status": certificates.c.status == _p("status"),
+    "expires_before": certificates.c.not_after < _p("expires_before"),
+    "after": tuple_(certificates.c.issued_at, certificates.c.serial_number)
+    < tuple_(_p("after_time"), _p("after_serial")),
+}
+CERTIFICATES = (
+    select(certificates)
+    .order_by(certificates.c.issued_at.desc(), certificates.c.serial_number.desc())
+    .limit(_p("most"))
+)
+
+# -- devices ---------------------------------------------------------------------------------------
+DEVICE = select(devices).where(devices.c.id == _p("device"))
+DEVICE_FILTERS = {
+    "profile": devices.c.profile == _p("profile"),
+    "state": devices.c.state == _p("state"),
+    "after": devices.c.id > _p("after"),
+}
+DEVICES = select(devices).order_by(devices.c.id).limit(_p("most"))
+SET_DEVICE_STATE = (
+    update(devices)
+    .where(devices.c.id == _p("device"))
+    .values(state=_p("to"), updated_at=_p("at"))
+)
+
+# -- credentials -----------------------------------------------------------------------------------
+ADD_CREDENTIAL = insert(credentials)
+CREDENTIAL = select(credentials).where(
+    credentials.c.username == _p("user"), credentials.c.revoked_at.is_(None)
+)
+CREDENTIAL_FILTERS = {
+    "profile": credentials.c.profile == _p("profile"),
+    "after": tuple_(credentials.c.username, credentials.c.id)
+    > select(credentials.c.username, credentials.c.id)
+    .where(credentials.c.id == _p("after"))
+    .scalar_subquery(),
+}
+CREDENTIALS = (
+    select(credentials).order_by(credentials.c.username, credentials.c.id).limit(_p("most"))
+)
+REVOKE_CREDENTIAL = (
+    update(credentials)
+    .where(and_(credentials.c.username == _p("user"), credentials.c.revoked_at.is_(None)))
+    .values(revoked_at=_p("at"))
+)
+
+# -- decisions and configuration -------------------------------------------------------------------
+DECISION_FILTERS = {
+    "decision_id": decisions.c.id == _p("decision_id"),
+    "request_id": decisions.c.request_id == _p("request_id"),
+    "device_id": decisions.c.device_id == _p("device_id"),
+    "identity": decisions.c.identity == _p("identity"),
+}
+DECISIONS = select(decisions).order_by(decisions.c.id.desc()).limit(_p("most"))
+PROFILE_TEXT = select(profile_texts.c.name, profile_texts.c.text).where(
+    profile_texts.c.digest == _p("digest_")
+)
+ADD_PROFILE_TEXT = insert(profile_texts)
+ADD_NODE = insert(nodes)
+FORGET_NODE = nodes.delete().where(nodes.c.node == _p("which"))
+NODES = select(nodes).order_by(nodes.c.started_at)

@@ -1,0 +1,164 @@
+"""The ledger's tables, the same for every database.
+
+Times are whole microseconds since 1970 in UTC, since databases disagree about time zones and
+precision. Serial numbers are 40 lower-case hexadecimal digits, since no database has an integer of
+160 bits. Both compare as their values do.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("profile", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_devices_profile", "profile"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("username", Text, nullable=False),
+    Column("verifier", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("device_id", Text),
+    Column("uses_allowed", Integer),
+    Column("uses", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Index(
+        "uq_credentials_username_live",
+        "username",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("request_id", Text),
+    Column("at", BigInteger, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("label", Text),
+    Column("profile", Text, nullable=False),
+    Column("profile_digest", Text, nullable=False),
+    Column("identity", Text),
+    Column("device_id", Text),
+    Column("verdict", Text, nullable=False),
+    Column("rule", Text),
+    Column("message", Text, nullable=False),
+    Column("trace", Text, nullable=False),
+    Column("csr", LargeBinary, nullable=False),
+    Column("ca", Text),
+    Column("serial_number", Text),
+    Index("ix_decisions_request_id", "request_id"),
+    Index("ix_decisions_identity", "identity"),
+    Index("ix_decisions_device_id", "device_id"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("idempotency_key", LargeBinary, unique=True),
+    Column("operation", Text, nullable=False),
+    Column("label", Text),
+    Column("profile", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("device_id", Text),
+    Column("credential_id", Text, ForeignKey("credentials.id")),
+    Column("decision_id", Text, ForeignKey("decisions.id"), nullable=False),
+    Column("ca", Text, nullable=False),
+    Column("serial_number", Text, nullable=False),
+    Column("spki_sha256", LargeBinary, nullable=False),
+    Column("csr", LargeBinary, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("reason", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index(
+        "ix_requests_unsettled",
+        "created_at",
+        sqlite_where=text("state = 'reserved'"),
+        postgresql_where=text("state = 'reserved'"),
+    ),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("ca", Text, primary_key=True),
+    Column("serial_number", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("der", LargeBinary),
+    Column("spki_sha256", LargeBinary, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("device_id", Text),
+    Column("request_id", Text, ForeignKey("requests.id"), nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("replaces", Text),
+    Column("revoked_at", BigInteger),
+    Column("revocation_reason", Text),
+    Index("ix_certificates_request_id", "request_id"),
+    Index("ix_certificates_issued_at_serial_number", "issued_at", "serial_number"),
+    Index("ix_certificates_device_id", "device_id"),
+    Index("ix_certificates_not_after", "not_after"),
+)
+
+profile_texts = Table(
+    "profile_texts",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("pid", Integer, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("config_digest", Text, nullable=False),
+    Column("reload_serial", Integer, nullable=False),
+    Column("reload_error", Text),
+)

@@ -1,0 +1,47 @@
+"""The public listener: what relying parties fetch over plain HTTP (RFC 5280 4.2.2.1).
+
+GET /aia/<ca>.cer       the issuing CA's certificate, DER
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs, web
+
+from est_server.web.errors import Answer
+from est_server.web.http import SERVER, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_AIA = "/aia/"
+_CER = ".cer"
+
+
+@dataclass(slots=True)
+class ValidationEndpoint:
+    """The public listener's handler.
+
+    Attributes:
+        issuers: DER certificate of each CA, by its name in server.yaml.
+    """
+
+    issuers: Mapping[str, bytes]
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        path = request.rel_url.path
+        name = path.removeprefix(_AIA).removesuffix(_CER)
+        der = self.issuers.get(name)
+        if der is None or path != f"{_AIA}{name}{_CER}":
+            return respond(Answer(404, "not-found: there is nothing here\n"))
+        if request.method not in {"GET", "HEAD"}:
+            return respond(Answer(405, "operation.method: use GET\n", {"Allow": "GET"}))
+        etag = f'"{sha256(der).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "public, max-age=86400", "Server": SERVER}
+        if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=der, headers={"Content-Type": "application/pkix-cert", **headers})
