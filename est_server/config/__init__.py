@@ -1,0 +1,1 @@
+"""Configuration files: read with positions, validated whole, never half loaded."""
