@@ -1,0 +1,1 @@
+"""The register of devices and their life: active, quarantined, retired."""

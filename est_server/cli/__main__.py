@@ -1,0 +1,5 @@
+"""``python -m est_server.cli``."""
+
+from est_server.cli import main
+
+main()
