@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := var/demo
+PACKAGES := openssl curl strongswan-pki default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
+
+.PHONY: run test lint unit interop peers clean
+
+run: $(VENV)/.installed
+	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
+		--est 127.0.0.1:8443 --public 127.0.0.1:8080 --yes
+	@$(BIN)/python interop/demo.py $(DEMO) $(BIN)/est-server
+	@exec $(BIN)/est-server serve -c $(DEMO)/server.yaml --auto-migrate
+
+test: $(VENV)/.tested peers lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+interop: $(VENV)/.tested peers
+	$(BIN)/python -m pytest tests/e2e -k "interop or idevid"
+
+# the real clients of the interop tests, where this user may install them
+peers:
+	@if ! { command -v pki && command -v javac && test -e /usr/share/java/bctls.jar; } >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
+		else echo "peers missing; as root: apt-get install $(PACKAGES)"; fi; fi
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[policy]'
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/pip install -q --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/pip install -q --disable-pip-version-check --group test
+	@touch $@
+
+clean:
+	rm -rf $(VENV) var dist
