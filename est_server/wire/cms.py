@@ -1,10 +1,8 @@
 """Certs-only CMS: the degenerate SignedData of RFC 5652 5.1, as cacerts and enroll answer it.
 
-    ContentInfo { id-signedData, SignedData {
-        version 1, digestAlgorithms {}, encapContentInfo { id-data },
-        certificates [0], signerInfos {} } }
-
-Certificates go in and come out as DER: the ledger and the sockets on both sides hold nothing else.
+ContentInfo { id-signedData, SignedData {
+    version 1, digestAlgorithms {}, encapContentInfo { id-data },
+    certificates [0], signerInfos {} } }
 """
 
 from __future__ import annotations
@@ -26,24 +24,29 @@ MOST_CERTIFICATES = 100
 _INDEFINITE = b"\x30\x80"
 
 
-def certs_only(certificates: Sequence[bytes]) -> bytes:
+def certs_only(certificates: Sequence[bytes | x509.Certificate]) -> bytes:
     """Return the DER of a certs-only message; the certificates come out sorted (a SET OF).
 
     Args:
-        certificates: DER, at least one.
+        certificates: at least one; DER as the ledger keeps it, or parsed as an authority has it.
 
     Raises:
         Malformed: ``cms.certificate`` if one can't be read.
     """
     try:
-        parsed = [x509.load_der_x509_certificate(certificate) for certificate in certificates]
+        parsed = [
+            x509.load_der_x509_certificate(certificate)
+            if isinstance(certificate, bytes)
+            else certificate
+            for certificate in certificates
+        ]
     except (ValueError, TypeError, x509.InvalidVersion) as error:
         raise Malformed("cms.certificate", "this is not a certificate") from error
     return pkcs7.serialize_certificates(parsed, Encoding.DER)
 
 
 def parse_certs_only(der: bytes) -> tuple[bytes, ...]:
-    """Return the DER certificates of a certs-only message, in their order on the wire.
+    """Return the certificates of a certs-only message as DER, in their order on the wire.
 
     BER from deployed servers (BouncyCastle writes indefinite lengths) is read too.
 

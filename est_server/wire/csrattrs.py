@@ -162,7 +162,11 @@ class _RsaKey(core.Sequence):  # type: ignore[misc]
 
 
 def encode_csrattrs(items: CsrAttrs) -> bytes:
-    """Return the DER of CsrAttrs, items in the order given."""
+    """Return the DER of CsrAttrs, items in the order given.
+
+    Args:
+        items: what to ask for; values are of universal types.
+    """
     return _dump(_CsrAttrs([_choice(item) for item in items]))
 
 

@@ -53,8 +53,8 @@ def require_clean_general_names(names: tuple[x509.GeneralName, ...], rule: str) 
         rule: the rule to raise.
 
     Raises:
-        Malformed: `rule`, for empty names, control characters, spaces, address ranges, and text beyond
-            ASCII (the library reads UTF-8 where IA5String stands).
+        Malformed: `rule`, for empty names, control characters, spaces, address ranges, and text
+            beyond ASCII (the library reads UTF-8 where IA5String stands).
     """
     for name in names:
         match name:
