@@ -34,7 +34,8 @@ from est_server.web import metrics
 from est_server.web.admin import AdminEndpoint
 from est_server.web.est import EstEndpoint, Pages
 from est_server.web.http import HttpLimits, http_server
-from est_server.web.tls import TlsContext, server_context
+from est_server.web.tls import ServerTls
+from est_server.web.tls_context import server_context
 from est_server.web.validation import ValidationEndpoint
 from est_server.wire.cms import certs_only
 
@@ -161,7 +162,7 @@ class Server:
             rulebook, self._authorities, self._ledger, self._ephemeral, system_clock
         )
         self._est = EstEndpoint(service, self._pages(rulebook), self._limits, server.realm)
-        self._tls = TlsContext(self._context(server.listeners.est, ask=True))
+        self._tls = ServerTls(self._context(server.listeners.est, ask=True))
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
@@ -207,11 +208,11 @@ class Server:
             await self._serve(stack, listeners.public.listen, endpoint.handle, None)
         if listeners.admin is not None:
             admin = AdminEndpoint(self._ledger, self._health)
-            tls = TlsContext(self._context(listeners.admin, ask=False))
+            tls = ServerTls(self._context(listeners.admin, ask=False))
             await self._serve(stack, listeners.admin.listen, admin.handle, tls)
 
     async def _serve(
-        self, stack: AsyncExitStack, address: str, handler: Any, tls: TlsContext | None
+        self, stack: AsyncExitStack, address: str, handler: Any, tls: ServerTls | None
     ) -> None:
         host, port = host_and_port(address)
         protocols = http_server(handler, self._limits)
@@ -263,7 +264,7 @@ class Server:
         self._est.service.rulebook = rulebook
         self._est.pages = pages
         self._est.realm = after.realm
-        self._tls.context = context
+        self._tls.replace(context)
         self._reload_error = None
         await self._remember()
         log.info("config.reloaded", config=fresh.digest[:12])
@@ -324,7 +325,7 @@ class Server:
             ) from error
         end = chain[0].not_valid_after_utc
         metrics.SERVER_CERTIFICATE_NOT_AFTER.set(end.timestamp())
-        return server_context(chain, key, ask_for_certificate=ask)
+        return server_context(chain, key, request_client_certificate=ask)
 
 
 async def _first(*events: asyncio.Event, timeout: float) -> None:  # noqa: ASYNC109 - a pause, not a limit

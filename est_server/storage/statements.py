@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    and_,
+    bindparam,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from est_server.storage.tables import (
     certificates,
@@ -21,7 +31,7 @@ from est_server.storage.tables import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable
+    from sqlalchemy import ColumnElement, Executable
     from sqlalchemy.engine import Dialect
 
 
@@ -31,6 +41,11 @@ def compiled(statement: Executable, dialect: Dialect) -> str:
 
 
 _p = bindparam
+# constants stand in the text: every value that is left is a named parameter
+_RESERVED: ColumnElement[str] = literal_column("'reserved'")
+_ISSUED: ColumnElement[str] = literal_column("'issued'")
+_ONE: ColumnElement[int] = literal_column("1")
+_NONE: ColumnElement[int] = literal_column("0")
 
 # -- one enrollment --------------------------------------------------------------------------------
 ADD_DEVICE = insert(devices)
@@ -40,7 +55,7 @@ ADD_CERTIFICATE = insert(certificates)
 RELEASE_OLD_KEY = (
     update(requests)
     .where(requests.c.idempotency_key == _p("key"), requests.c.created_at < _p("window_start"))
-    .values(idempotency_key=None)
+    .values(idempotency_key=null())
 )
 SPEND = (
     update(credentials)
@@ -52,38 +67,34 @@ SPEND = (
             credentials.c.uses < credentials.c.uses_allowed,
         ),
     )
-    .values(uses=credentials.c.uses + 1)
+    .values(uses=credentials.c.uses + _ONE)
 )
 GIVE_BACK = (
     update(credentials)
     .where(
         credentials.c.id
-        == select(requests.c.credential_id)
-        .where(requests.c.id == _p("request"))
-        .scalar_subquery()
+        == select(requests.c.credential_id).where(requests.c.id == _p("request")).scalar_subquery()
     )
-    .values(uses=credentials.c.uses - 1)
+    .values(uses=credentials.c.uses - _ONE)
 )
 MOVE = (
     update(requests)
-    .where(requests.c.id == _p("request"), requests.c.state == "reserved")
+    .where(requests.c.id == _p("request"), requests.c.state == _RESERVED)
     .values(state=_p("to"), updated_at=_p("at"), reason=_p("why"))
 )
-FREE_KEY = update(requests).where(requests.c.id == _p("request")).values(idempotency_key=None)
+FREE_KEY = update(requests).where(requests.c.id == _p("request")).values(idempotency_key=null())
 ISSUED = (
     select(certificates)
     .join(requests, certificates.c.request_id == requests.c.id)
     .where(
         requests.c.idempotency_key == _p("key"),
-        requests.c.state == "issued",
+        requests.c.state == _ISSUED,
         requests.c.created_at >= _p("since"),
     )
 )
 REQUEST_BY_KEY = select(requests).where(requests.c.idempotency_key == _p("key"))
 REQUEST = select(requests).where(requests.c.id == _p("request"))
-UNSETTLED = (
-    select(requests).where(requests.c.state == "reserved").order_by(requests.c.created_at)
-)
+UNSETTLED = select(requests).where(requests.c.state == _RESERVED).order_by(requests.c.created_at)
 
 # -- certificates ----------------------------------------------------------------------------------
 CERTIFICATE = select(certificates).where(
@@ -101,7 +112,7 @@ CERTIFICATE_FILTERS = {
 CERTIFICATES = (
     select(certificates)
     .order_by(certificates.c.issued_at.desc(), certificates.c.serial_number.desc())
-    .limit(_p("most"))
+    .limit(_p("most")).offset(_NONE)
 )
 
 # -- devices ---------------------------------------------------------------------------------------
@@ -111,11 +122,9 @@ DEVICE_FILTERS = {
     "state": devices.c.state == _p("state"),
     "after": devices.c.id > _p("after"),
 }
-DEVICES = select(devices).order_by(devices.c.id).limit(_p("most"))
+DEVICES = select(devices).order_by(devices.c.id).limit(_p("most")).offset(_NONE)
 SET_DEVICE_STATE = (
-    update(devices)
-    .where(devices.c.id == _p("device"))
-    .values(state=_p("to"), updated_at=_p("at"))
+    update(devices).where(devices.c.id == _p("device")).values(state=_p("to"), updated_at=_p("at"))
 )
 
 # -- credentials -----------------------------------------------------------------------------------
@@ -131,7 +140,7 @@ CREDENTIAL_FILTERS = {
     .scalar_subquery(),
 }
 CREDENTIALS = (
-    select(credentials).order_by(credentials.c.username, credentials.c.id).limit(_p("most"))
+    select(credentials).order_by(credentials.c.username, credentials.c.id).limit(_p("most")).offset(_NONE)
 )
 REVOKE_CREDENTIAL = (
     update(credentials)
@@ -146,7 +155,7 @@ DECISION_FILTERS = {
     "device_id": decisions.c.device_id == _p("device_id"),
     "identity": decisions.c.identity == _p("identity"),
 }
-DECISIONS = select(decisions).order_by(decisions.c.id.desc()).limit(_p("most"))
+DECISIONS = select(decisions).order_by(decisions.c.id.desc()).limit(_p("most")).offset(_NONE)
 PROFILE_TEXT = select(profile_texts.c.name, profile_texts.c.text).where(
     profile_texts.c.digest == _p("digest_")
 )
