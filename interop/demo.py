@@ -16,9 +16,9 @@ from est_server.pki.authority import fingerprint
 def main() -> None:
     directory, command = Path(sys.argv[1]), sys.argv[2]
     device = f"DEMO-{secrets.token_hex(3).upper()}"
+    arguments = ["device", "add", device, "--profile", "device", "--otp", "-o", "json"]
     done = subprocess.run(
-        [command, "device", "add", device, "--profile", "device", "--otp", "-o", "json"]
-        + ["-c", f"{directory}/server.yaml"],
+        [command, *arguments, "-c", f"{directory}/server.yaml"],
         check=True,
         capture_output=True,
         text=True,

@@ -44,7 +44,11 @@ def check(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") ->
         "profiles": sorted(configuration.profiles),
         "warnings": [as_dict(problem) for problem in configuration.warnings],
     }
-    show(output, value, [("ok", configuration.digest[:12], ", ".join(sorted(value["profiles"])))])
+    show(
+        output,
+        value,
+        [("ok", configuration.digest[:12], ", ".join(sorted(configuration.profiles)))],
+    )
 
 
 @app.command()

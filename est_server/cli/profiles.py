@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime  # noqa: TC003 - typer reads the annotation
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,8 +37,8 @@ def list_(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") ->
         }
         for name, (model, _, _) in load(config).profiles.items()
     ]
-    rows = [("NAME", "LABELS", "CA", "DESCRIPTION")]
-    rows += [(p["name"], ", ".join(p["labels"]), p["ca"], p["description"]) for p in found]  # type: ignore[arg-type]
+    rows: list[tuple[str, ...]] = [("NAME", "LABELS", "CA", "DESCRIPTION")]
+    rows += [tuple(str(value) for value in profile.values()) for profile in found]
     show(output, found, rows)
 
 
@@ -54,8 +54,8 @@ def show_(name: str, config: ConfigOption = SERVER_YAML) -> None:
     print(profiles[name][0].model_dump_json(indent=2, by_alias=True, fallback=str))
 
 
-@app.command()
-def test(
+@app.command("test")
+def decide_(
     name: Annotated[str, typer.Argument(metavar="PROFILE")],
     csr: Annotated[Path, typer.Option(help="PKCS #10 request: PEM, DER or base64")],
     device: Annotated[str | None, typer.Option(help="the identity that asks")] = None,
@@ -131,9 +131,15 @@ async def _decide(
         if client_cert is not None:
             chain = x509.load_pem_x509_certificates(client_cert.read_bytes())
             facts = TlsFacts(
-                "TLSv1.3", "", None, None,
-                tuple(found.public_bytes(Encoding.DER) for found in chain), None, None,
-            )  # fmt: skip
+                version="TLSv1.3",
+                cipher="",
+                group=None,
+                resumed=False,
+                server_name=None,
+                client_chain=tuple(found.public_bytes(Encoding.DER) for found in chain),
+                tls_unique=None,
+                tls_exporter=None,
+            )
             identity = await rulebook.authenticator.identify(
                 profile, EnrollmentRequest(operation, None, b"", facts, None, "profile test")
             )

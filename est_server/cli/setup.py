@@ -45,8 +45,8 @@ def init(
         Path, typer.Argument(help="a folder that does not exist yet, or is empty")
     ],
     dns: Annotated[list[str] | None, typer.Option(help="name or address of the server")] = None,
-    est: Annotated[str, typer.Option(help="EST listener")] = "0.0.0.0:8443",  # noqa: S104
-    public: Annotated[str, typer.Option(help="public listener")] = "0.0.0.0:8080",  # noqa: S104
+    est: Annotated[str, typer.Option(help="EST listener")] = "0.0.0.0:8443",
+    public: Annotated[str, typer.Option(help="public listener")] = "0.0.0.0:8080",
     admin: Annotated[str, typer.Option(help="admin listener")] = "127.0.0.1:8444",
     key: Annotated[str, typer.Option(help="key algorithm of root and issuing CA")] = "EC-P256",
     interop: Annotated[bool, typer.Option("--interop", help="a lax profile, for tests")] = False,
@@ -152,7 +152,7 @@ def version(output: OutputOption = "table") -> None:
 
 
 def doctor(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") -> None:
-    """Check what a server needs, by name, with the next step: est-server doctor -c pki/server.yaml."""
+    """Check what a server needs, with the next step: est-server doctor -c pki/server.yaml."""
     from est_server.cli.doctor import checks
 
     found = run(checks(config))

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from est_server.profiles.rules import CelRule
 
 RESERVED_LABELS = frozenset(
-    "cacerts simpleenroll simplereenroll csrattrs serverkeygen fullcmc nonce renewal-info".split()
+    {
+        "cacerts",
+        "simpleenroll",
+        "simplereenroll",
+        "csrattrs",
+        "serverkeygen",
+        "fullcmc",
+        "nonce",
+        "renewal-info",
+    }
 )
 _LABEL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.~!$&'()*+,;:=")
 DEFAULT_LABEL = "default"
@@ -65,7 +74,9 @@ class Configuration:
     def compile(self, issuers: Mapping[str, Issuer]) -> dict[str, Profile]:
         """Return the running profiles, once the CAs are open."""
         return {
-            name: Profile(name, text, model, issuers[model.ca], self.rules[name], document.positions)
+            name: Profile(
+                name, text, model, issuers[model.ca], self.rules[name], document.positions
+            )
             for name, (model, text, document) in self.profiles.items()
         }
 
@@ -190,7 +201,7 @@ class _Loader:
                 self._error(document, ("rules", index, "when"), "E207", text)
         return tuple(compiled)
 
-    def _cross_check(
+    def _cross_check(  # noqa: C901 - a list of independent checks
         self,
         document: Document,
         model: ProfileModel,
@@ -198,6 +209,7 @@ class _Loader:
         labels: dict[str | None, str],
         name: str,
     ) -> None:
+        where: tuple[str | int, ...]
         if model.ca not in server.cas:
             self._error(document, ("ca",), "E204", f"no CA {model.ca!r} in server.yaml")
         for index, method in enumerate(model.authenticate):

@@ -51,7 +51,7 @@ class TlsListener(Strict):
 class PublicListener(Strict):
     """Plain HTTP for relying parties; `url` is what certificates carry."""
 
-    listen: Address = "0.0.0.0:8080"  # noqa: S104 - public by purpose
+    listen: Address = "0.0.0.0:8080"
     url: str = Field(pattern=r"^http://[^/]+(/.*)?$")
 
 

@@ -95,7 +95,7 @@ def _value(document: Document, node: yaml.Node, path: ConfigPath) -> Any:
             items.append(_value(document, item, where))
         return items
     text = str(node.value)
-    if text == "" and node.style is None:
+    if not text and isinstance(node, yaml.ScalarNode) and node.style is None:
         document._report(node.start_mark, "E103", "the value is missing")  # noqa: SLF001
     return text
 

@@ -1,4 +1,4 @@
-"""Is the CSR bound to this TLS connection? (RFC 7030 3.5, RFC 5929, RFC 9266)
+"""The CSR's link to its TLS connection (RFC 7030 3.5, RFC 5929, RFC 9266).
 
 The value is base64 of ``tls-unique`` on TLS 1.2 and of ``tls-exporter`` on TLS 1.3, in the CSR's
 challengePassword. It is compared whole and in constant time: a comparison of the expected length

@@ -1,4 +1,4 @@
-"""The same question gets the same certificate, not a second one (DESIGN invariant 2).
+"""The same question gets the same certificate, not a second one.
 
 A device that lost the answer asks again, and so does a client whose library retries. The key
 leaves the CSR's signature out, since ECDSA signatures differ each time the same request is signed.

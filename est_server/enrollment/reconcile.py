@@ -1,4 +1,4 @@
-"""What a crash left behind (DESIGN invariants 1 and 9).
+"""What a crash left behind.
 
 A request that is still ``reserved`` when a server starts was cut off between the reservation and
 the record. For a local CA nobody can tell whether it signed: the serial is presumed issued, and so

@@ -25,7 +25,7 @@ class EnrollmentRequest:
     Attributes:
         operation: what is asked for.
         label: the URL's label, None without one.
-        body: the HTTP body, capped in size, not yet parsed: base64, PEM or DER of a PKCS #10 request.
+        body: the HTTP body, capped in size, not yet parsed: a PKCS #10 request in any form.
         tls: facts of the connection.
         credentials: HTTP Basic, if sent.
         peer: the address that connects, for limits and the log.

@@ -15,7 +15,7 @@ outcome that can't be told is parked for `reconcile` or a person, never guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cryptography import x509
 
@@ -187,7 +187,9 @@ class EnrollmentService:
             certificate = await self._made(authority, order, reservation, facts)
         except BackendRejected as error:
             # an answer that differs from the order exists at the CA: a person must look
-            state = "parked" if error.rule.startswith("issued.") else "rejected"
+            state: Literal["parked", "rejected"] = (
+                "parked" if error.rule.startswith("issued.") else "rejected"
+            )
             await self.ledger.settle(request_id, state, reason=str(error), at=self.clock())
             raise
         except BackendUnavailable as error:

@@ -1,4 +1,4 @@
-"""Is the certificate that came back the one that was planned? (DESIGN section 3, step 6)
+"""Is the certificate that came back the one that was planned?
 
 A CA can be misconfigured, broken or hostile. Nothing reaches a device before this has passed.
 """
@@ -140,6 +140,6 @@ def _check_rights(
     _require(fits, "issued.usage", "other extended key usages")
 
 
-def _require(holds: bool, rule: str, message: str) -> None:  # noqa: FBT001 - an assertion's shape
+def _require(holds: bool, rule: str, message: str) -> None:
     if not holds:
         raise BackendRejected(rule, f"the CA's answer: {message}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pointers:
-    """Where relying parties find the issuer and its revocation lists (RFC 5280 4.2.1.13-15, 4.2.2.1).
+    """Where relying parties find the issuer and its revocation lists (RFC 5280 4.2.1.13, 4.2.2.1).
 
     Each is a tuple of URLs; an empty one leaves its extension out.
     """

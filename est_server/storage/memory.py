@@ -7,12 +7,10 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from est_server.ports.ephemeral import Ephemeral
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from est_server.ports.ephemeral import Budget
+    from est_server.ports.ephemeral import Budget, Ephemeral
 
 MOST_KEYS = 100_000
 

@@ -16,7 +16,7 @@ from est_server.ports.ledger import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import sqlite3
 
 Row = dict[str, Any]
 
@@ -67,7 +67,7 @@ def device_row(device: Device) -> Row:
     }
 
 
-def device_record(row: Mapping[str, Any]) -> Device:
+def device_record(row: sqlite3.Row) -> Device:
     """Return the device of a row."""
     return Device(
         id=row["id"],
@@ -94,7 +94,7 @@ def credential_row(credential: Credential) -> Row:
     }
 
 
-def credential_record(row: Mapping[str, Any]) -> Credential:
+def credential_record(row: sqlite3.Row) -> Credential:
     """Return the credential of a row."""
     return Credential(
         id=row["id"],
@@ -132,7 +132,7 @@ def decision_row(decision: DecisionRecord) -> Row:
     }
 
 
-def decision_record(row: Mapping[str, Any]) -> DecisionRecord:
+def decision_record(row: sqlite3.Row) -> DecisionRecord:
     """Return the decision of a row."""
     return DecisionRecord(
         id=row["id"],
@@ -178,7 +178,7 @@ def request_row(request: RequestRecord) -> Row:
     }
 
 
-def request_record(row: Mapping[str, Any]) -> RequestRecord:
+def request_record(row: sqlite3.Row) -> RequestRecord:
     """Return the request of a row."""
     return RequestRecord(
         id=row["id"],
@@ -223,7 +223,7 @@ def certificate_row(certificate: CertificateRecord) -> Row:
     }
 
 
-def certificate_record(row: Mapping[str, Any]) -> CertificateRecord:
+def certificate_record(row: sqlite3.Row) -> CertificateRecord:
     """Return the certificate of a row."""
     return CertificateRecord(
         ca=row["ca"],
@@ -259,7 +259,7 @@ def node_row(status: NodeStatus) -> Row:
     }
 
 
-def node_record(row: Mapping[str, Any]) -> NodeStatus:
+def node_record(row: sqlite3.Row) -> NodeStatus:
     """Return the server process of a row."""
     return NodeStatus(
         node=row["node"],

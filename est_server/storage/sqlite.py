@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from est_server.errors import BackendUnavailable, Conflict, NotFound
-from est_server.ports.ledger import Ledger
 from est_server.storage import rows
 from est_server.storage import statements as sql
 from est_server.storage.group_commit import GroupCommit
@@ -32,12 +31,13 @@ if TYPE_CHECKING:
         DecisionRecord,
         Device,
         DeviceState,
+        Ledger,
         NodeStatus,
         RequestRecord,
         Reservation,
     )
 
-_DIALECT = sqlite_dialect.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_DIALECT = sqlite_dialect.dialect(paramstyle="named")
 _TEXTS: dict[int, str] = {}
 
 

@@ -112,7 +112,8 @@ CERTIFICATE_FILTERS = {
 CERTIFICATES = (
     select(certificates)
     .order_by(certificates.c.issued_at.desc(), certificates.c.serial_number.desc())
-    .limit(_p("most")).offset(_NONE)
+    .limit(_p("most"))
+    .offset(_NONE)
 )
 
 # -- devices ---------------------------------------------------------------------------------------
@@ -140,7 +141,10 @@ CREDENTIAL_FILTERS = {
     .scalar_subquery(),
 }
 CREDENTIALS = (
-    select(credentials).order_by(credentials.c.username, credentials.c.id).limit(_p("most")).offset(_NONE)
+    select(credentials)
+    .order_by(credentials.c.username, credentials.c.id)
+    .limit(_p("most"))
+    .offset(_NONE)
 )
 REVOKE_CREDENTIAL = (
     update(credentials)

@@ -89,8 +89,7 @@ class EstEndpoint:
         error: EstServerError | None = None
         try:
             label, operation = route(request.rel_url.raw_path)
-            if request.method not in (allowed := _METHODS[operation]):
-                raise MethodNotAllowed(allowed[0])
+            _require_method(request.method, operation)
             if operation in {"simpleenroll", "simplereenroll"}:
                 response = await self._enroll(
                     request,
@@ -194,6 +193,11 @@ def route(raw_path: str) -> tuple[str | None, str]:
     if not label or len(label) > LONGEST_LABEL:
         raise NotFound("label.unknown", "there is no such label here")
     return label, operation
+
+
+def _require_method(method: str, operation: str) -> None:
+    if method not in (allowed := _METHODS[operation]):
+        raise MethodNotAllowed(allowed[0])
 
 
 def basic_credentials(headers: list[str]) -> BasicCredentials | None:
