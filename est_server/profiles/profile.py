@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from est_server.pki.plan import Pointers
+from est_server.profiles.compiled import compile_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from est_server.errors import Position
+    from est_server.profiles.compiled import Compiled
     from est_server.profiles.model import ProfileModel
 
 ConfigPath = tuple[str | int, ...]
@@ -34,7 +36,7 @@ class Issuer:
 
     name: str
     certificate: x509.Certificate
-    pointers: Pointers = Pointers()
+    pointers: Pointers = field(default_factory=Pointers)
 
 
 class CompiledRule(Protocol):
@@ -64,6 +66,11 @@ class Profile:
         issuer: facts about the CA that `model.ca` names.
         rules: `model.rules`, compiled.
         positions: where each key of the file stands, by path.
+        compiled: what no request changes, worked out from `model` and `issuer`.
+
+    Raises:
+        ValueError: the model holds a name or a pattern that is not valid; see
+            `est_server.profiles.mistakes`, which says so with its place.
     """
 
     name: str
@@ -75,8 +82,10 @@ class Profile:
         default_factory=lambda: MappingProxyType({}), repr=False
     )
     digest: str = ""
+    compiled: Compiled = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "compiled", compile_model(self.model, self.issuer.pointers))
         if not self.digest:
             object.__setattr__(self, "digest", sha256(self.text.encode()).hexdigest())
 

@@ -1,0 +1,264 @@
+"""Every rule id both ways: what it refuses, and the nearest thing that passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from profiles_world import (
+    ACTIVE,
+    DAY,
+    DEVICE_NAME,
+    NOW,
+    STRICT,
+    Question,
+    csr,
+    dns,
+    ec_key,
+    ip,
+    issued,
+    issuer,
+    name,
+    renewal,
+    rsa_key,
+)
+
+from est_server.pki.usages import key_usage_extension
+from est_server.profiles.decision import Identity
+from est_server.profiles.model import Rule
+from est_server.profiles.rules import compile_rule
+
+
+def subject(**fields: Any) -> dict[str, Any]:
+    return {"subject": fields}
+
+
+def san(**kinds: Any) -> dict[str, Any]:
+    return {"subject_alternative_names": kinds}
+
+
+def certificate(**changes: Any) -> dict[str, Any]:
+    return {"certificate": {**STRICT["certificate"], **changes}}
+
+
+def attributes(**values: str) -> Any:
+    return replace(ACTIVE, attributes=values)
+
+
+def veto(when: str) -> Any:
+    return compile_rule(Rule(name="site", when=when, message="device {device.id} may not"))
+
+
+def usages(*names: str) -> tuple[x509.ExtensionType, bool]:
+    return key_usage_extension(names), True
+
+
+ALLOW_CN = subject(common_name={"allow": ["SN-*"]})
+REQUEST_CN = subject(common_name={"from": "request"})
+ATTRIBUTE_CN = subject(common_name={"from": "device.attributes.host"})
+REJECT = subject(common_name={"from": "device.id"}, on_mismatch="reject")
+DNS = san(dns={"allow": ["*.example.net", "*.wild.net"], "max": 2})
+OWN = Identity("SN-1", "own-certificate", certificate=issued())
+REQUIRED = {"proof_of_possession": {"channel_binding": "required"}}
+REJECT_EXTENSIONS = certificate(on_extra_extension="reject")
+CN64 = "x" * 64
+TWO_CN = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text) for text in ("SN-1", "SN-2")])
+
+
+def cn(text: str) -> Any:
+    return csr(name(COMMON_NAME=text))
+
+
+CASES: list[tuple[str, Question, Question]] = [
+    # -- who asks
+    ("method.not-allowed",
+     Question(identity=Identity("SN-1", "client-certificate")),
+     Question(identity=Identity("SN-1", "client-certificate"),
+              profile={"authenticate": [{"client_certificate": {"trust": "acme"}}]})),
+    ("enroll.own-certificate", Question(identity=OWN), renewal()),
+    ("device.unknown", Question(device=None),
+     Question(device=None, profile={"registration": "automatic"})),
+    ("device.profile", Question(device=replace(ACTIVE, profile="switch")),
+     Question(device=replace(ACTIVE, profile="switch"),
+              profile={"registration": "none", **REQUEST_CN})),
+    ("device.profile",
+     Question(device=replace(ACTIVE, profile="switch"), profile={"registration": "automatic"}),
+     Question(profile={"registration": "automatic"})),
+    ("device.quarantined", Question(device=replace(ACTIVE, state="quarantined")), Question()),
+    ("device.retired", Question(device=replace(ACTIVE, state="retired")), Question()),
+    # -- a renewal
+    ("reenroll.not-offered", renewal(profile={"reenroll": None}), renewal()),
+    ("reenroll.certificate-required",
+     Question(operation="simplereenroll"), renewal()),
+    ("reenroll.certificate-required", renewal(issued(der=None)), renewal(issued())),
+    ("certificate.revoked", renewal(issued(status="revoked")), renewal(issued())),
+    ("certificate.presumed", renewal(issued(status="presumed")), renewal(issued())),
+    ("certificate.profile", renewal(issued(profile="switch")), renewal(issued())),
+    ("certificate.expired",
+     renewal(issued(expires=NOW.replace(microsecond=0) - 8 * DAY)),
+     renewal(issued(expires=NOW.replace(microsecond=0) - 6 * DAY))),
+    ("reenroll.too-early",
+     renewal(issued(expires=NOW.replace(microsecond=0) + 31 * DAY)),
+     renewal(issued(expires=NOW.replace(microsecond=0) + 30 * DAY))),
+    ("reenroll.too-early",
+     renewal(issued(expires=NOW.replace(microsecond=0) + 31 * DAY)),
+     renewal(issued(expires=NOW.replace(microsecond=0) + 31 * DAY), profile={"reenroll": {}})),
+    ("reenroll.key-same", renewal(profile={"reenroll": {"key": "new"}}),
+     renewal(profile={"reenroll": {"key": "new"}}, csr=csr(key=ec_key(7)))),
+    ("reenroll.key-new", renewal(profile={"reenroll": {"key": "same"}}, csr=csr(key=ec_key(7))),
+     renewal(profile={"reenroll": {"key": "same"}})),
+    ("reenroll.subject", renewal(csr=cn("SN-1")),
+     renewal(csr=csr(name(ORGANIZATION_NAME="EXAMPLE", COMMON_NAME="sn-1")))),
+    ("reenroll.subject", renewal(issued(name(COMMON_NAME="x")), csr=csr(x509.Name([]))),
+     renewal(issued(name(COMMON_NAME="x")), csr=cn("x"))),
+    ("reenroll.san", renewal(csr=csr(names=dns("a.example.net")), profile=DNS),
+     renewal(issued(names=dns("a.example.net", "b.example.net")), profile=DNS,
+             csr=csr(names=dns("B.example.net", "a.example.net")))),
+    ("reenroll.san", renewal(issued(names=dns("a.example.net")), profile=DNS),
+     renewal(issued(names=dns("a.example.net")), profile=DNS,
+             csr=csr(names=dns("a.example.net")))),
+    # -- the key and its proof
+    ("key.not-allowed", Question(csr=csr(key=ec_key(0, ec.SECP384R1))),
+     Question(csr=csr(key=ec_key(0, ec.SECP384R1)), profile={"key": {"allow": ["EC-P384"]}})),
+    ("key.weak", Question(csr=csr(key=rsa_key(1024))), Question(csr=csr(key=rsa_key(2048)))),
+    ("key.weak", Question(csr=csr(key=rsa_key(2048, 3))), Question(csr=csr(key=rsa_key(2048)))),
+    ("pop.mismatch", Question(binding="mismatched"), Question(binding="matched")),
+    ("pop.unavailable", Question(binding="unavailable"), Question()),
+    ("pop.required", Question(profile=REQUIRED), Question(profile=REQUIRED, binding="matched")),
+    # -- the subject
+    ("subject.missing", Question(profile=ATTRIBUTE_CN),
+     Question(profile=ATTRIBUTE_CN, device=attributes(host="SN-1"))),
+    ("subject.missing", Question(profile=REQUEST_CN, csr=csr(x509.Name([]))),
+     Question(profile=REQUEST_CN)),
+    ("subject.missing",
+     Question(profile={"registration": "none"}, device=None),
+     Question(profile={"registration": "none", **subject(common_name={"from": "identity.name"})},
+              device=None)),
+    ("subject.not-allowed", Question(profile=ALLOW_CN, csr=cn("router")),
+     Question(profile=ALLOW_CN, csr=cn("SN-77"))),
+    ("subject.ambiguous", Question(profile=ALLOW_CN, csr=csr(TWO_CN)), Question(profile=ALLOW_CN)),
+    ("subject.too-long", Question(profile=ATTRIBUTE_CN, device=attributes(host="x" + CN64)),
+     Question(profile=ATTRIBUTE_CN, device=attributes(host=CN64))),
+    ("subject.too-long",  # octets: the library that encodes names counts them here
+     Question(profile=ATTRIBUTE_CN, device=attributes(host="ä" * 33)),
+     Question(profile=ATTRIBUTE_CN, device=attributes(host="ä" * 32))),
+    ("subject.invalid", Question(profile=ATTRIBUTE_CN, device=attributes(host="a\nb")),
+     Question(profile=ATTRIBUTE_CN, device=attributes(host="a b"))),
+    ("subject.invalid",
+     Question(profile=subject(country={"from": "device.attributes.c"}), device=attributes(c="D1")),
+     Question(profile=subject(country={"from": "device.attributes.c"}), device=attributes(c="DE"))),
+    ("subject.invalid",
+     Question(profile=subject(serial_number={"from": "device.attributes.s"}),
+              device=attributes(s="SN_1")),
+     Question(profile=subject(serial_number={"from": "device.attributes.s"}),
+              device=attributes(s="SN-1"))),
+    ("subject.mismatch", Question(profile=REJECT, csr=cn("root")),
+     Question(profile=REJECT, csr=cn("sn-1"))),
+    ("subject.mismatch", Question(profile=REJECT, csr=cn("root")),
+     Question(profile=REJECT, csr=csr(x509.Name([])))),
+    ("subject.mismatch", Question(profile=REJECT, csr=cn("root")),
+     renewal(issued(name(COMMON_NAME="root")), profile=REJECT, csr=cn("root"))),
+    ("subject.empty", Question(profile=subject(as_requested=True), csr=csr(x509.Name([]))),
+     Question(profile={**subject(as_requested=True), **san(as_requested=True)},
+              csr=csr(x509.Name([]), names=dns("a.net")))),
+    # -- the alternative names
+    ("san.missing", Question(profile=san(dns={"from": "device.attributes.host"})),
+     Question(profile=san(dns={"from": "device.attributes.host"}), device=attributes(host="a.b"))),
+    ("san.invalid",
+     Question(profile=san(dns={"from": "device.attributes.host"}), device=attributes(host="a b")),
+     Question(profile=san(dns={"from": "device.attributes.host"}), device=attributes(host="a-b"))),
+    ("san.invalid",
+     Question(profile=san(ip={"from": "device.attributes.host"}), device=attributes(host="a.b")),
+     Question(profile=san(ip={"from": "device.attributes.host"}), device=attributes(host="::1"))),
+    ("san.too-many",
+     Question(profile=DNS, csr=csr(names=dns("a.example.net", "b.example.net", "c.example.net"))),
+     Question(profile=DNS, csr=csr(names=dns("a.example.net", "b.example.net", "B.example.net")))),
+    ("san.not-allowed", Question(csr=csr(names=dns("a.example.net"))),
+     Question(csr=csr(names=dns("a.example.net")), profile=san(on_extra="drop"))),
+    ("san.not-allowed", Question(profile=DNS, csr=csr(names=dns("a.b.example.net"))),
+     Question(profile=DNS, csr=csr(names=dns("A.EXAMPLE.net")))),
+    ("san.not-allowed", Question(profile=DNS, csr=csr(names=dns("*.example.com"))),
+     Question(profile=DNS, csr=csr(names=dns("*.example.net")))),
+    ("san.not-allowed", Question(profile=DNS, csr=csr(names=ip("10.0.0.1"))),
+     Question(profile=san(ip={"allow": ["10.0.0.0/24"]}), csr=csr(names=ip("10.0.0.1")))),
+    ("san.not-allowed",
+     Question(profile=san(ip={"allow": ["10.0.0.0/24"]}), csr=csr(names=ip("10.0.1.1"))),
+     Question(profile=san(ip={"allow": ["2001:db8::/32"]}), csr=csr(names=ip("2001:db8::1")))),
+    ("san.not-allowed",
+     Question(profile=san(email={"allow": ["*@example.net"]}),
+              csr=csr(names=(x509.RFC822Name("a@example.com"),))),
+     Question(profile=san(email={"allow": ["*@example.net"]}),
+              csr=csr(names=(x509.RFC822Name("a@example.net"),)))),
+    ("san.not-allowed",
+     Question(profile=san(uri={"allow": ["urn:dev:*"]}),
+              csr=csr(names=(x509.UniformResourceIdentifier("http://x/urn:dev:1"),))),
+     Question(profile=san(uri={"allow": ["urn:dev:*"]}),
+              csr=csr(names=(x509.UniformResourceIdentifier("urn:dev:1"),)))),
+    ("san.not-allowed",
+     Question(profile=DNS, csr=csr(names=(x509.DirectoryName(DEVICE_NAME),))),
+     Question(profile=san(as_requested=True), csr=csr(names=(x509.DirectoryName(DEVICE_NAME),)))),
+    # -- requested extensions
+    ("extension.not-allowed",
+     Question(profile=REJECT_EXTENSIONS,
+              csr=csr(extensions=((x509.BasicConstraints(ca=True, path_length=0), True),))),
+     Question(profile=REJECT_EXTENSIONS,
+              csr=csr(extensions=((x509.BasicConstraints(ca=False, path_length=None), True),)))),
+    ("extension.not-allowed",
+     Question(profile=REJECT_EXTENSIONS, csr=csr(extensions=(usages("keyCertSign"),))),
+     Question(csr=csr(extensions=(usages("keyCertSign"),)))),
+    ("extension.not-allowed",
+     Question(profile=REJECT_EXTENSIONS, csr=csr(extensions=(usages("keyAgreement"),))),
+     Question(profile=REJECT_EXTENSIONS, csr=csr(extensions=(usages("digitalSignature"),)))),
+    ("extension.not-allowed",
+     Question(profile=REJECT_EXTENSIONS,
+              csr=csr(extensions=((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]),
+                                   False),))),
+     Question(profile=REJECT_EXTENSIONS,
+              csr=csr(extensions=((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
+                                   False),)))),
+    ("extension.not-allowed",
+     Question(profile=REJECT_EXTENSIONS,
+              csr=csr(extensions=((x509.TLSFeature([x509.TLSFeatureType.status_request]),
+                                   False),))),
+     Question(profile=REJECT_EXTENSIONS,
+              csr=csr(extensions=((x509.SubjectKeyIdentifier(b"1234"), False),)))),
+    # -- the validity
+    ("issuer.expired", Question(issuer=issuer(NOW - 10 * DAY, NOW - timedelta(seconds=1))),
+     Question(issuer=issuer(NOW - 10 * DAY, NOW + timedelta(seconds=1)))),
+    # -- vetoes
+    ("rule.site", Question(rules=(veto("device.site == 'a'"),), device=attributes(site="b")),
+     Question(rules=(veto("device.site == 'a'"),), device=attributes(site="a"))),
+    ("rule.site", Question(rules=(veto("device.site == 'a'"),)),
+     Question(rules=(veto("!has(device.site) || device.site == 'a'"),))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "refused", "allowed"), CASES, ids=[f"{n}-{case[0]}" for n, case in enumerate(CASES)]
+)
+def test_a_rule_refuses_and_its_neighbour_passes(
+    rule: str, refused: Question, allowed: Question
+) -> None:
+    decision = refused.ask()
+    assert (decision.verdict, decision.rule) == ("deny", rule), decision.gates
+    assert decision.plan is None
+    assert decision.message
+    assert next(gate for gate in decision.gates if gate.ok is False).rule == rule
+    other = allowed.ask()
+    assert (other.verdict, other.rule) == ("allow", None), other.gates
+    assert other.plan is not None
+
+
+def test_the_table_has_every_rule_that_the_decision_names() -> None:
+    import re
+
+    from est_server.profiles import decide
+
+    named = set(re.findall(r"\b[a-z]+\.[a-z][a-z-]+\b", decide.__doc__ or ""))
+    assert named <= {case[0] for case in CASES}, named - {case[0] for case in CASES}
+    assert {case[0] for case in CASES} - named == {"rule.site"}
