@@ -138,7 +138,7 @@ class SoftAuthority:
                 signature = key.sign(text, PKCS1v15(), self._hash)  # type: ignore[arg-type]  # an RSA key has a hash
                 public.verify(signature, text, PKCS1v15(), self._hash)  # type: ignore[union-attr,call-arg,arg-type]
             else:
-                public.verify(key.sign(text), text)  # type: ignore[union-attr,call-arg,arg-type]
+                public.verify(key.sign(text), text)  # type: ignore[union-attr,call-arg]
         except (InvalidSignature, ValueError) as error:
             return Health(ok=False, detail=f"test signature failed: {error}")
         return Health(ok=True, detail="test signature made and checked")

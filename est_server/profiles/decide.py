@@ -37,6 +37,7 @@ from est_server.profiles.gates import (
     validity_gate,
 )
 from est_server.profiles.renewal import opens_in, renewal_gates
+from est_server.profiles.rules import refusals
 from est_server.profiles.subject import build_subject
 
 if TYPE_CHECKING:
@@ -141,11 +142,13 @@ def _vetoes(
     if not profile.rules:
         return []
     facts = rule_facts(request, device, now)
-    unjudged = too_large(facts)
-    gates = []
-    for index, rule in enumerate(profile.rules):
-        at = profile.position("rules", index)
-        refusal = unjudged or rule.refusal(facts)
-        detail = refusal or "holds"
-        gates.append(Gate(f"rule.{rule.name}", ok=refusal is None, detail=detail, position=at))
-    return gates
+    if (problem := too_large(facts)) is not None:
+        found: list[str | None] = [problem] * len(profile.rules)
+    else:
+        found = refusals(profile.rules, facts)
+    return [
+        Gate(
+            f"rule.{rule.name}", refusal is None, refusal or "holds", profile.position("rules", at)
+        )
+        for at, (rule, refusal) in enumerate(zip(profile.rules, found, strict=True))
+    ]

@@ -11,13 +11,11 @@ from est_server.pki.names import general_name_text
 from est_server.profiles.subject import SUBJECT_OIDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from est_server.ports.ledger import Device
     from est_server.profiles.decision import RequestFacts
 
 MOST_NAMES = 100
-LONGEST_TEXT = 2048
+LONGEST_NAME = 2048
 """The evaluator holds the interpreter while it runs, and some expressions take time that grows
 with the square of what they look at."""
 
@@ -67,26 +65,16 @@ def rule_facts(request: RequestFacts, device: Device | None, now: datetime) -> d
 
 
 def too_large(facts: dict[str, Any]) -> str | None:
-    """Return why these facts are too large to be judged, or None."""
-    for text in _texts(facts):
-        if len(text) > LONGEST_TEXT:
-            return f"a text of the request has {len(text)} characters, {LONGEST_TEXT} are judged"
-    names = sum(len(texts) for texts in facts["request"]["san"].values())
-    if names > MOST_NAMES:
-        return f"the request has {names} alternative names, {MOST_NAMES} are judged"
+    """Return why these facts are too large to be judged, or None.
+
+    The wire bounds a subject; alternative names are as long as a device writes them.
+    """
+    names = [text for texts in facts["request"]["san"].values() for text in texts]
+    if len(names) > MOST_NAMES:
+        return f"the request has {len(names)} alternative names, {MOST_NAMES} are judged"
+    if (longest := max(map(len, names), default=0)) > LONGEST_NAME:
+        return f"an alternative name has {longest} characters, {LONGEST_NAME} are judged"
     return None
-
-
-def _texts(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for part in value.values():
-                yield from _texts(part)
-        case list():
-            for part in value:
-                yield from _texts(part)
 
 
 def _subject(name: x509.Name) -> dict[str, str]:

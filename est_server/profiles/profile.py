@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from est_server.pki.plan import Pointers
 from est_server.profiles.compiled import compile_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from cryptography import x509
 
     from est_server.errors import Position
     from est_server.profiles.compiled import Compiled
     from est_server.profiles.model import ProfileModel
+    from est_server.profiles.rules import CelRule
 
 ConfigPath = tuple[str | int, ...]
 """Keys and indexes that lead to a value: ``("key", "allow", 0)``."""
@@ -37,22 +37,6 @@ class Issuer:
     name: str
     certificate: x509.Certificate
     pointers: Pointers = field(default_factory=Pointers)
-
-
-class CompiledRule(Protocol):
-    """A rule of the profile, ready to run."""
-
-    @property
-    def name(self) -> str:
-        """The rule's name."""
-        ...
-
-    def refusal(self, facts: Mapping[str, Any]) -> str | None:
-        """Return None if the rule holds for `facts`, else the message for the device.
-
-        Never raises: an expression that can't be evaluated refuses (fail closed).
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +61,7 @@ class Profile:
     text: str
     model: ProfileModel
     issuer: Issuer
-    rules: tuple[CompiledRule, ...] = ()
+    rules: tuple[CelRule, ...] = ()
     positions: Mapping[ConfigPath, Position] = field(
         default_factory=lambda: MappingProxyType({}), repr=False
     )
@@ -91,7 +75,7 @@ class Profile:
 
     def position(self, *path: str | int) -> Position | None:
         """Return where `path` stands in the file, or its nearest written ancestor."""
-        for length in range(len(path), 0, -1):
-            if (found := self.positions.get(path[:length])) is not None:
-                return found
-        return self.positions.get(())
+        positions = self.positions
+        while (found := positions.get(path)) is None and path:
+            path = path[:-1]
+        return found

@@ -6,6 +6,7 @@ good is decided here, since an expired one may renew itself within the profile's
 
 from __future__ import annotations
 
+from hashlib import sha256
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,11 @@ def renewal_gates(profile: Profile, request: RequestFacts, now: datetime) -> lis
     # 3. it is good, and this profile's
     gates.append(_status_gate(profile, old))
     # 4. it is time, and the key is one that may come
-    certificate = x509.load_der_x509_certificate(old.der)
     if rules is not None:
         gates.append(_time_gate(profile, rules, old, now))
-        gates.append(_key_gate(profile, rules, request, certificate))
+        gates.append(_key_gate(profile, rules, request, old))
     # 5. the names are the current ones
+    certificate = x509.load_der_x509_certificate(old.der)
     gates.extend(_same_names(profile, request, certificate))
     return gates
 
@@ -84,9 +85,10 @@ def _time_gate(profile: Profile, rules: Reenroll, old: CertificateRecord, now: d
 
 
 def _key_gate(
-    profile: Profile, rules: Reenroll, request: RequestFacts, certificate: x509.Certificate
+    profile: Profile, rules: Reenroll, request: RequestFacts, old: CertificateRecord
 ) -> Gate:
-    found = "same" if request.csr.public_key == certificate.public_key() else "new"
+    same = sha256(request.csr.spki).digest() == old.spki_sha256
+    found = "same" if same else "new"
     ok = rules.key in {found, "new-or-same"}
     at = profile.position("reenroll", "key")
     detail = f"a renewal takes {rules.key} key; this request has the {found} one"

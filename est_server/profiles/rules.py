@@ -15,6 +15,8 @@ from est_server.profiles.facts import EXAMPLE
 from est_server.profiles.texts import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from est_server.profiles.model import Rule
 
 INSTALL = "pip install 'est-server[policy]'"
@@ -24,22 +26,17 @@ _UNKNOWN = "Undefined variable or function"
 
 @dataclass(frozen=True, slots=True)
 class CelRule:
-    """A compiled rule; see `est_server.profiles.profile.CompiledRule`."""
+    """A rule of a profile, ready to run; made by `compile_rule`.
+
+    Attributes:
+        name: the rule's name.
+        message: told to the device, with placeholders.
+        program: the evaluator's own form of the expression.
+    """
 
     name: str
     message: str
     program: Any
-
-    def refusal(self, facts: Mapping[str, Any]) -> str | None:
-        """Return None if the expression is true, else the message with the reason; never raises."""
-        try:
-            found = self.program.execute(dict(facts))
-        except Exception as error:  # noqa: BLE001 - whatever the evaluator raises, it refuses
-            return f"{fill(self.message, facts)} (not evaluated: {shown(str(error))})"
-        if found is True:
-            return None
-        message = fill(self.message, facts)
-        return message if found is False else f"{message} (gave {shown(repr(found))}, no boolean)"
 
 
 def compile_rule(rule: Rule) -> CelRule:
@@ -69,6 +66,35 @@ def compile_rule(rule: Rule) -> CelRule:
     if not isinstance(found, bool):
         raise ValueError(f"gives {type(found).__name__}, not true or false")  # noqa: TRY004 - a text
     return CelRule(rule.name, rule.message, program)
+
+
+def refusals(rules: Sequence[CelRule], facts: Mapping[str, Any]) -> list[str | None]:
+    """Return, for each rule, None if it holds for `facts`, else the message for the device.
+
+    Never raises: an expression that can't be evaluated refuses (fail closed).
+    """
+    import cel  # noqa: PLC0415 - an extra; there are rules, so it is there
+
+    try:
+        context = cel.Context(variables=dict(facts))
+    except Exception as error:  # noqa: BLE001 - whatever the evaluator raises, it refuses
+        return [_not_evaluated(rule, facts, error) for rule in rules]
+    return [_refusal(rule, context, facts) for rule in rules]
+
+
+def _refusal(rule: CelRule, context: Any, facts: Mapping[str, Any]) -> str | None:
+    try:
+        found = rule.program.execute(context)
+    except Exception as error:  # noqa: BLE001 - see above
+        return _not_evaluated(rule, facts, error)
+    if found is True:
+        return None
+    message = fill(rule.message, facts)
+    return message if found is False else f"{message} (gave {shown(repr(found))}, no boolean)"
+
+
+def _not_evaluated(rule: CelRule, facts: Mapping[str, Any], error: Exception) -> str:
+    return f"{fill(rule.message, facts)} (not evaluated: {shown(str(error))})"
 
 
 def fill(message: str, facts: Mapping[str, Any]) -> str:

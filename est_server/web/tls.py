@@ -1,216 +1,239 @@
-"""TLS by pyOpenSSL under asyncio and aiohttp, unchanged.
+"""TLS on pyOpenSSL, in the form that asyncio's own TLS takes.
 
-The standard library's `ssl` has no exporter, kills the handshake over one bad client certificate
-and is bound to the system's OpenSSL. asyncio asks of a context only that it has `wrap_bio`, so
-`TlsContext` provides that and `_TlsObject` speaks asyncio's side of an `ssl.SSLObject` over a
-pyOpenSSL connection with memory BIOs.
+asyncio asks its ``ssl`` argument for one thing, ``wrap_bio``, and the object that this returns for
+seven: they are the methods of `TlsConnection`. asyncio makes the two `ssl.MemoryBIO`; OpenSSL has
+its own pair inside a `SSL.Connection`, and the bytes are carried from one to the other.
 
-What a client offers as its certificate is taken as offered: expired, unknown and self-signed ones
-complete the handshake and reach our own judgement as `TlsFacts`. OpenSSL still demands proof of
-the private key (CertificateVerify), and a certificate that is no DER ends the handshake.
-
-Renegotiation, compression and everything below TLS 1.2 are off. The groups are OpenSSL's default,
-which offers X25519MLKEM768 first.
+asyncio knows only the exceptions of ``ssl``: what pyOpenSSL raises is translated. `ssl.SSLError`
+is an `OSError`, so a peer that sends rubbish or goes away is logged in debug mode only.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from est_server.ports.tls import TlsFacts
+from est_server.web.tls_facts import Intermediates, read_facts
+from est_server.web.tls_openssl import clear_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import socket
+    from collections.abc import Callable
 
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+    from est_server.ports.tls import TlsFacts
 
-CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
-EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
-EXPORTER_LENGTH = 32
-_CHUNK = 65536
-_ALPN = b"http/1.1"
+HANDSHAKE_SECONDS = 10.0
+SHUTDOWN_SECONDS = 3.0
+_LARGEST_RECORD = 16384
 
 
-def server_context(
-    chain: Sequence[x509.Certificate],
-    key: CertificateIssuerPrivateKeyTypes,
-    *,
-    ask_for_certificate: bool,
-) -> SSL.Context:
-    """Return a server's context.
+class ServerTls:
+    """The TLS of one listener; ``transport.get_extra_info("ssl_object")`` is a `TlsConnection`.
 
     Args:
-        chain: the server's certificate and what stands above it, leaf first.
-        key: the leaf's private key.
-        ask_for_certificate: request a client certificate, of any issuer.
+        context: what `est_server.web.tls_context.server_context` made.
     """
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_options(
-        SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
-    )
-    context.set_cipher_list(CIPHERS)
-    context.use_certificate(chain[0])
-    for certificate in chain[1:]:
-        context.add_extra_chain_cert(certificate)
-    context.use_privatekey(key)
-    context.check_privatekey()
-    # resumption of sessions with a client certificate needs a session id context
-    context.set_session_id(b"est-server")
-    context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
-    context.set_alpn_select_callback(_select_protocol)
-    if ask_for_certificate:
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE, _accept_any)
-    return context
-
-
-def _accept_any(*_: object) -> bool:
-    return True  # judged by est_server.enrollment.authenticate
-
-
-def _select_protocol(_: SSL.Connection, offered: list[bytes]) -> Any:
-    return _ALPN if _ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
-
-
-class TlsContext:
-    """What `loop.create_server(ssl=…)` gets; the context inside can be replaced while it runs."""
 
     def __init__(self, context: SSL.Context) -> None:
-        self.context = context
+        self._context = context
+        self._intermediates = Intermediates()
+
+    def replace(self, context: SSL.Context) -> None:
+        """Use another context, with another certificate, for the connections from now on."""
+        self._context = context
 
     def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
-        server_side: bool = True,  # noqa: FBT001, FBT002 - asyncio's signature
-        server_hostname: str | None = None,  # noqa: ARG002 - asyncio's signature
-    ) -> _TlsObject:
-        """Return the TLS object of a new connection; asyncio calls it once per connection."""
+        server_side: bool = True,
+        server_hostname: str | None = None,  # noqa: ARG002 - the signature is asyncio's
+    ) -> TlsConnection:
+        """Return the server's end of a new connection.
+
+        Raises:
+            ValueError: asked for a client's end.
+        """
         if not server_side:
-            raise ValueError("this context is for servers")
-        return _TlsObject(self.context, incoming, outgoing)
+            raise ValueError("this TLS serves")
+        return TlsConnection(self._context, incoming, outgoing, self._intermediates)
 
 
-class _TlsObject:
-    """asyncio's `ssl.SSLObject` over pyOpenSSL; `facts` is what we add."""
+async def listen_tls(
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    tls: ServerTls,
+    sock: socket.socket,
+    *,
+    backlog: int = 1024,
+    handshake_seconds: float = HANDSHAKE_SECONDS,
+    shutdown_seconds: float = SHUTDOWN_SECONDS,
+) -> asyncio.Server:
+    """Serve a bound socket over TLS.
+
+    Args:
+        protocol_factory: for example an `aiohttp.web.Server`.
+        tls: the listener's TLS.
+        sock: a bound stream socket; the server closes it.
+        backlog: how many connections wait to be accepted.
+        handshake_seconds: after these a connection without a complete handshake is dropped.
+        shutdown_seconds: how long a closed connection waits for the peer's close_notify.
+    """
+    return await asyncio.get_running_loop().create_server(
+        protocol_factory,
+        sock=sock,
+        backlog=backlog,
+        ssl=cast("ssl.SSLContext", tls),
+        ssl_handshake_timeout=handshake_seconds,
+        ssl_shutdown_timeout=shutdown_seconds,
+    )
+
+
+class TlsConnection:
+    """One connection, as asyncio's ``sslproto`` uses it; see `ssl.SSLObject` for the contract."""
+
+    __slots__ = ("_connection", "_facts", "_failure", "_incoming", "_intermediates", "_outgoing")
 
     def __init__(
-        self, context: SSL.Context, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
+        self,
+        context: SSL.Context,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        intermediates: Intermediates,
     ) -> None:
+        self._connection = SSL.Connection(context)
+        self._connection.set_accept_state()
         self._incoming = incoming
         self._outgoing = outgoing
-        self._connection = SSL.Connection(context, None)
-        self._connection.set_accept_state()
-        self._finished_first: bytes | None = None
+        self._intermediates = intermediates
+        self._failure: ssl.SSLError | None = None
         self._facts: TlsFacts | None = None
 
-    def _run(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Feed what arrived, call, and pass on what is to be sent, whatever the outcome."""
-        connection = self._connection
-        if self._incoming.pending:
-            connection.bio_write(self._incoming.read())
-        try:
-            return call(*arguments)
-        except SSL.WantReadError as error:
-            if self._incoming.eof:
-                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer is gone") from error
-            raise ssl.SSLWantReadError from error
-        except SSL.ZeroReturnError as error:
-            raise ssl.SSLZeroReturnError from error
-        except (SSL.WantWriteError, SSL.SysCallError) as error:
-            raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer is gone") from error
-        except SSL.Error as error:
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, str(error)) from error
-        finally:
-            self._flush()
-
-    def _flush(self) -> None:
-        while True:
-            try:
-                self._outgoing.write(self._connection.bio_read(_CHUNK))
-            except SSL.WantReadError:
-                return
-
     def do_handshake(self) -> None:
-        """Go on with the handshake."""
-        try:
-            self._run(self._connection.do_handshake)
-        finally:
-            self._note_finished()
+        """Go on with the handshake.
 
-    def _note_finished(self) -> None:
-        """Remember the first Finished message of the handshake (RFC 5929 3.1).
-
-        On a full handshake the client's comes first, on a resumed one the server's: then ours is
-        there while the client's is not.
+        Raises:
+            ssl.SSLWantReadError: the peer is next, also after a failure: asyncio sends what is in
+                `outgoing`, here the alert, in this case only.
+            ssl.SSLError: the handshake had failed before.
         """
-        if self._finished_first is None:
-            self._finished_first = (
-                self._connection.get_peer_finished() or self._connection.get_finished()
-            )
+        if self._failure is not None:
+            raise self._failure
+        self._feed()
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._drain()
+            raise ssl.SSLWantReadError from None
+        except SSL.Error as error:
+            self._failure = _translated(error)
+            self._drain()
+            if not self._outgoing.pending:
+                raise self._failure from None
+            raise ssl.SSLWantReadError from None
+        # TLS 1.3 tickets could travel with the first answer, but sent now they carry the ACK that a
+        # client with Nagle's algorithm waits for before it sends its request: 40 ms otherwise
+        self._drain()
 
-    def read(self, size: int, buffer: Any = None) -> Any:
-        """Read into `buffer`, or return octets."""
-        if buffer is None:
-            return self._run(self._connection.recv, size)
-        return self._run(self._connection.recv_into, buffer, size)
+    def read(self, size: int = _LARGEST_RECORD, buffer: memoryview | None = None) -> bytes | int:
+        """Return the next bytes, or put them into `buffer` and return how many; none at the end.
 
-    def write(self, data: Any) -> int:
-        """Encrypt `data`; memory takes it all."""
-        count: int = self._run(self._connection.send, bytes(data))
-        return count
+        Raises:
+            ssl.SSLWantReadError: the peer is next.
+            ssl.SSLError: the connection is broken.
+        """
+        self._feed()
+        try:
+            if buffer is None:
+                return self._connection.recv(min(size, _LARGEST_RECORD))
+            return self._connection.recv_into(buffer, min(size, _LARGEST_RECORD))
+        except SSL.ZeroReturnError:
+            return b"" if buffer is None else 0
+        except SSL.WantReadError:
+            raise ssl.SSLWantReadError from None
+        except SSL.Error as error:
+            raise _translated(error) from None
+        finally:
+            self._drain()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Encrypt all of `data`; memory never makes it wait.
+
+        Raises:
+            ssl.SSLError: the connection is broken.
+        """
+        clear_errors()
+        try:
+            return self._connection.sendall(data)
+        except SSL.Error as error:
+            raise _translated(error) from None
+        finally:
+            self._drain()
 
     def unwrap(self) -> None:
-        """Send our close_notify; the peer's is not waited for (RFC 8446 6.1)."""
-        self._run(self._connection.shutdown)
+        """Say goodbye and wait for the peer's; what it still sends meanwhile is thrown away.
 
-    def pending(self) -> int:
-        """Return how many decrypted octets wait."""
-        return self._connection.pending()
+        Closing a socket with unread data resets the connection, and a reset can take an answer
+        with it that the peer has not read yet.
+
+        Raises:
+            ssl.SSLWantReadError: the peer has not said goodbye.
+            ssl.SSLError: the connection is broken.
+        """
+        self._feed()
+        try:
+            if not self._connection.get_shutdown() & SSL.SENT_SHUTDOWN:
+                self._connection.shutdown()
+            while True:
+                self._connection.recv(_LARGEST_RECORD)
+        except SSL.ZeroReturnError:
+            return
+        except SSL.WantReadError:
+            raise ssl.SSLWantReadError from None
+        except SSL.Error as error:
+            raise _translated(error) from None
+        finally:
+            self._drain()
 
     def getpeercert(self) -> None:
-        """Return nothing: certificates are in `facts`."""
+        """Return nothing: whoever judges the client's certificate finds it in `facts`."""
 
-    def cipher(self) -> tuple[str, str, int]:
-        """Return name, protocol and secret bits, as `ssl.SSLObject` does."""
+    def cipher(self) -> tuple[str | None, str, int | None]:
+        """Return the suite's name, the protocol version and the secret bits."""
         connection = self._connection
         return (
-            connection.get_cipher_name() or "",
+            connection.get_cipher_name(),
             connection.get_protocol_version_name(),
-            connection.get_cipher_bits() or 0,
+            connection.get_cipher_bits(),
         )
 
     def compression(self) -> None:
         """Return nothing: there is none."""
 
     def facts(self) -> TlsFacts:
-        """Return what is known of this connection; the same value every time."""
+        """Return what the finished handshake showed; computed once."""
         if self._facts is None:
-            self._facts = self._learn()
+            clear_errors()
+            self._facts = read_facts(self._connection, self._intermediates)
         return self._facts
 
-    def _learn(self) -> TlsFacts:
-        connection = self._connection
-        version = connection.get_protocol_version_name()
-        tls_1_2 = version == "TLSv1.2"
-        leaf = connection.get_peer_certificate(as_cryptography=True)
-        # a server's chain leaves the leaf out; a resumed session may have kept the leaf alone
-        above = connection.get_peer_cert_chain(as_cryptography=True) or []
-        chain = [] if leaf is None else [leaf, *(found for found in above if found != leaf)]
-        server_name = connection.get_servername()
-        return TlsFacts(
-            version=version,
-            cipher=connection.get_cipher_name() or "",
-            group=connection.get_group_name(),
-            server_name=None if server_name is None else server_name.decode("ascii", "replace"),
-            client_chain=tuple(found.public_bytes(Encoding.DER) for found in chain),
-            tls_unique=self._finished_first if tls_1_2 else None,
-            tls_exporter=None
-            if tls_1_2
-            else connection.export_keying_material(EXPORTER_LABEL, EXPORTER_LENGTH, b""),
-        )
+    def _feed(self) -> None:
+        clear_errors()
+        if self._incoming.pending:
+            self._connection.bio_write(self._incoming.read())
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._outgoing.write(self._connection.bio_read(4 * _LARGEST_RECORD))
+        except SSL.WantReadError:
+            return
+
+
+def _translated(error: SSL.Error) -> ssl.SSLError:
+    # a plain SSLError: asyncio takes the subclass SSLSyscallError for "try again"
+    stack = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    reasons = "; ".join(reason for _, _, reason in stack)
+    return ssl.SSLError(ssl.SSL_ERROR_SSL, reasons or "TLS failed")

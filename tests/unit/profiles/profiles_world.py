@@ -12,7 +12,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AttributeOID, NameOID
 
 from est_server.errors import Position
@@ -132,12 +132,13 @@ def issued(
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     der = builder.sign(ec_key(1), hashes.SHA256()).public_bytes(Encoding.DER)
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     record = CertificateRecord(
         ca="issuing",
         serial_number=0x2A,
         status="good",
         der=der,
-        spki_sha256=sha256(der).digest(),
+        spki_sha256=sha256(spki).digest(),
         subject="",
         profile="router",
         identity="SN-1",

@@ -1,0 +1,209 @@
+"""A real est-server as its own process, and real clients or the reason why they are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "est_server.cli")
+STARTS_WITHIN = 60.0  # seconds, on a machine that does other things too
+STOPS_WITHIN = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class EstServer:
+    """One initialised directory and the addresses that it listens on."""
+
+    directory: Path
+    est: str
+    public: str
+    admin: str
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.est}/.well-known/est"
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "ca" / "root.pem"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "server.yaml"
+
+    def run(self, *arguments: str) -> str:
+        """Run `est-server ARGUMENTS -c server.yaml` and return what it prints."""
+        return est_server(*arguments, "-c", str(self.config))
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "-o", "json"))
+
+    def credential(self, username: str, profile: str, *arguments: str) -> tuple[str, str]:
+        """Return (user, password) of a new reusable credential."""
+        made = self.json(
+            "credential", "add", username, "--profile", profile, "--uses", "unlimited", *arguments
+        )
+        return made["username"], made["password"]
+
+
+def est_server(*arguments: str) -> str:
+    """Run the command line and return its standard output; anything but exit code 0 fails."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.fail(
+            f"est-server {' '.join(arguments)}: exit code {done.returncode}\n"
+            f"{done.stdout}{done.stderr}"
+        )
+    return done.stdout
+
+
+def free_addresses(count: int) -> list[str]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return addresses
+
+
+def initialise(directory: Path, *arguments: str) -> EstServer:
+    """Return an initialised server that does not run yet."""
+    est, public, admin = free_addresses(3)
+    listeners = ("--est", est, "--public", public, "--admin", admin)
+    names = ("--dns", "localhost", "--dns", "127.0.0.1")
+    est_server("init", str(directory), *names, *listeners, *arguments, "--yes")
+    return EstServer(directory, est, public, admin)
+
+
+@contextmanager
+def serving(server: EstServer) -> Iterator[EstServer]:
+    """Serve until the block ends; then SIGTERM must end it with exit code 0."""
+    log = server.directory / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "-c", str(server.config)],
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _await_ready(server, process, log)
+            yield server
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(STOPS_WITHIN)
+        finally:
+            process.kill()
+            process.wait()
+    assert code == 0, f"serve ended with {code}\n{log.read_text()}"
+
+
+def _await_ready(server: EstServer, process: subprocess.Popen[bytes], log: Path) -> None:
+    # readiness is asked for, not identity: this OpenSSL may not know the CA's algorithm
+    trust = ssl.create_default_context()
+    trust.check_hostname = False
+    trust.verify_mode = ssl.CERT_NONE
+    until = time.monotonic() + STARTS_WITHIN
+    last: object = None
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            pytest.fail(f"serve ended with {process.returncode}\n{log.read_text()}")
+        try:
+            url = f"https://{server.admin}/readyz"
+            with urllib.request.urlopen(url, context=trust, timeout=5):
+                return
+        except urllib.error.HTTPError as answer:
+            with answer:
+                last = f"{answer.code} {answer.read()!r}"
+        except OSError as error:
+            last = error
+        time.sleep(0.1)
+    pytest.fail(f"not ready after {STARTS_WITHIN} s: {last}\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def interop_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EstServer]:
+    """Serve what `init --interop` makes: names as requested."""
+    directory = tmp_path_factory.mktemp("interop") / "server"
+    with serving(initialise(directory, "--interop")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EstServer]:
+    """Serve what `init` makes: names from the registered device."""
+    with serving(initialise(tmp_path_factory.mktemp("strict") / "server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[..., None]:
+    """Skip without these programs or files, and name the Debian package; fail under CI=true."""
+
+    def check(package: str, *needed: str) -> None:
+        missing = [
+            name for name in needed if not (Path(name).exists() or shutil.which(name) is not None)
+        ]
+        if missing:
+            reason = f"{', '.join(missing)} missing: apt-get install {package}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., str]:
+    """Run a program of the interop folder and return its output; fail with it otherwise."""
+
+    def runner(*command: str | Path, **environment: str) -> str:
+        done = subprocess.run(
+            [REPOSITORY / "interop" / command[0], *command[1:]],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command[0]}: exit code {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    return runner
+
+
+@pytest.fixture(scope="session")
+def new_server() -> Callable[..., EstServer]:
+    """Return `initialise`: a server of a test's own, to be changed before it runs."""
+    return initialise
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[EstServer], Any]:
+    """Return `serving`: a context in which a server runs."""
+    return serving
