@@ -107,7 +107,8 @@ def general_name(kind: Kind, text: str) -> x509.GeneralName:
     if not _VISIBLE.fullmatch(text):
         raise ValueError(f"{shown(text)!r} has characters that need an encoding")
     if kind == "email":
-        if not is_dns_name(text.partition("@")[2]):
+        local, _, domain = text.partition("@")
+        if not local or not is_dns_name(domain):
             raise ValueError(f"{shown(text)!r} is no mailbox like name@example.net")
         return x509.RFC822Name(text)
     if not _URI.fullmatch(text):

@@ -92,7 +92,7 @@ def _armoured(text: bytes) -> bytes:
     begin, end = lines[0], lines[-1]
     kind = begin.removeprefix(b"-----BEGIN ").removesuffix(b"-----")
     if (
-        len(lines) < 3  # noqa: PLR2004 - begin, at least one line of base64, end
+        len(lines) < 3
         or kind not in _KINDS
         or begin != b"-----BEGIN " + kind + b"-----"
         or end != b"-----END " + kind + b"-----"

@@ -17,6 +17,7 @@ from est_server.wire.csrattrs import (
     Oid,
     parse_csrattrs,
 )
+from est_server.wire.der import children
 from est_server.wire.pkcs10 import CHALLENGE_PASSWORD
 
 KEY_OIDS = {
@@ -40,15 +41,20 @@ def attribute(found: Any, oid: str) -> AttributeValues:
     return one
 
 
-def template(changes: dict[str, Any] | None = None) -> Any:
-    """Return version, subject, key and attributes of the template, whichever are there."""
+def template(changes: dict[str, Any] | None = None) -> dict[str, bytes]:
+    """Return the parts of the template that are there, by name."""
     (der,) = attribute(items(changes), REQUEST_TEMPLATE).values
-    parts: dict[str, Any] = {}
-    for part in core.SequenceOf.load(der, spec=core.Any):
-        parsed = part.parse()
-        kind = {(0, 2): "version", (0, 16): "subject", (2, 0): "key", (2, 1): "attributes"}
-        parts[kind[parsed.class_, parsed.tag]] = parsed
-    return parts
+    names = {0x02: "version", 0x30: "subject", 0xA0: "key", 0xA1: "attributes"}
+    return {names[part[0]]: part for part in children(der)}
+
+
+def subject_of(changes: dict[str, Any]) -> list[tuple[str, str | None]]:
+    found = []
+    for relative_name in children(template(changes)["subject"]):
+        (single,) = children(relative_name)
+        oid, *value = children(single)
+        found.append((dotted(oid), core.UTF8String.load(value[0]).native if value else None))
+    return found
 
 
 def dotted(der: bytes) -> str:
@@ -108,20 +114,17 @@ def test_the_template_names_what_the_request_is_expected_to_have() -> None:
         "common_name": {"from": "device.id"},
     }
     assert "subject" not in template()
-    asked = template({"subject": subject})["subject"].native
-    assert [[single["0"] for single in rdn] for rdn in asked] == [["2.5.4.5"]]
-    held = template({"subject": {**subject, "on_mismatch": "reject"}})["subject"].native
-    assert [rdn[0] for rdn in held] == [
-        {"0": "2.5.4.10", "1": "Example"},
-        {"0": "2.5.4.5"},
-        {"0": "2.5.4.3"},
+    assert subject_of({"subject": subject}) == [("2.5.4.5", None)]
+    assert subject_of({"subject": {**subject, "on_mismatch": "reject"}}) == [
+        ("2.5.4.10", "Example"),
+        ("2.5.4.5", None),
+        ("2.5.4.3", None),
     ]
 
 
 def test_alternative_names_are_open_in_the_template_where_the_request_may_bring_them() -> None:
     def extensions(names: dict[str, Any]) -> bytes:
-        found: bytes = template({"subject_alternative_names": names})["attributes"].dump()
-        return found
+        return template({"subject_alternative_names": names})["attributes"]
 
     san, open_form = (
         core.ObjectIdentifier(oid).dump() for oid in ("2.5.29.17", EXTENSION_TEMPLATE)

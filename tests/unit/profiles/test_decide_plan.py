@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
@@ -29,7 +29,9 @@ from profiles_world import (
 
 from est_server.errors import Position
 from est_server.pki.plan import Pointers
-from est_server.profiles.decision import Decision
+
+if TYPE_CHECKING:
+    from est_server.profiles.decision import Decision
 
 SECOND = timedelta(seconds=1)
 WHOLE = NOW.replace(microsecond=0)

@@ -170,7 +170,8 @@ def test_more_names_than_the_wire_lets_through_are_not_judged() -> None:
     [
         ("device {device.id} of {device.site}", "device SN-1 of north"),
         ("{identity.name} {request.subject.common_name}", "SN-1 box"),
-        ("{device.nope} {nope} {device} {device.id.x}", "{device.nope} {nope} {device} {device.id.x}"),
+        ("{device.nope} {nope} {device} {device.id.x}",
+         "{device.nope} {nope} {device} {device.id.x}"),
         ("{device.a-b}{{device.id}}", "x{SN-1}"),
         ("{} {0} {device.__class__} {device.id!r} {", "{} {0} {device.__class__} {device.id!r} {"),
         ("{request.san.dns}", "['a.net', 'b.net']"),
