@@ -22,6 +22,7 @@ Row = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MOST_SERIAL = 1 << 160  # RFC 5280 4.1.2.2: at most 20 octets
 
 
 def stamp(time: datetime) -> int:
@@ -42,7 +43,18 @@ def _time_or_none(value: int | None) -> datetime | None:
 
 
 def serial(number: int) -> str:
-    """Return 40 hexadecimal digits."""
+    """Return 40 hexadecimal digits.
+
+    Raises:
+        ValueError: a number that no certificate has.
+    """
+    if not 0 < number < _MOST_SERIAL:
+        raise ValueError("a serial number is positive and has at most 20 octets")
+    return f"{number:040x}"
+
+
+def serial_wanted(number: int) -> str:
+    """Return what `serial` would, for a search; what it refuses is found nowhere."""
     return f"{number:040x}"
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from est_server.storage.sqlite_file import FULL_SYNC, make_private
+from est_server.errors import BackendUnavailable
+from est_server.storage.sqlite_file import connect, make_private
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+_OTHERS_FINISH_WITHIN = 60.0  # seconds that an upgrade waits for the write lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +47,81 @@ class SchemaStatus:
 
 
 def schema_status(path: Path) -> SchemaStatus:
-    """Return where the SQLite ledger at `path` stands."""
+    """Return where the SQLite ledger at `path` stands; a missing file is not created.
+
+    Raises:
+        BackendUnavailable: ``ledger.unavailable``: the file can't be read or is no database.
+    """
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
         raise RuntimeError("this release has no migrations")
     if not path.exists():
         return SchemaStatus(None, head)
-    engine = _engine(path)
-    with engine.connect() as connection:
+    with _connection(path, "BEGIN") as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     return SchemaStatus(current, head)
 
 
 def upgrade_schema(path: Path) -> SchemaStatus:
-    """Create or upgrade the SQLite ledger at `path` and return where it stands."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    make_private(path)
-    engine = _engine(path)
-    config = _config()
-    with engine.connect() as connection:
+    """Create or upgrade the SQLite ledger at `path` and return where it stands.
+
+    All steps are one transaction, so that a step that fails, or a crash, leaves the ledger as it
+    was; several processes may upgrade at once.
+
+    Raises:
+        BackendUnavailable: ``ledger.schema``: the ledger belongs to a newer release;
+            ``ledger.unavailable``: the file can't be written or is no database.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path)
+    except OSError as error:
+        raise _unavailable(path, error) from error
+    with _connection(path, "BEGIN IMMEDIATE") as connection:
+        config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise BackendUnavailable(
+                "ledger.schema",
+                "the ledger can't be brought to the schema of this release",
+                hint=f"it was written by a newer release: {error}",
+            ) from error
     return schema_status(path)
 
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))
     return config
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+@contextmanager
+def _connection(path: Path, begin: str) -> Iterator[Connection]:
+    """Open the ledger with transactions that hold what they say, table changes too.
 
-    @event.listens_for(engine, "connect")
-    def _durable(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        cursor = connection.cursor()
-        for pragma in FULL_SYNC:
-            cursor.execute(pragma)
-        cursor.close()
+    Left alone, the driver starts a transaction only before rows change, not before tables do.
+    """
+    engine = create_engine(
+        "sqlite://", creator=lambda: connect(path, wait=_OTHERS_FINISH_WITHIN), poolclass=NullPool
+    )
 
-    return engine
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except (DBAPIError, sqlite3.Error) as error:
+        raise _unavailable(path, error) from error
+
+
+def _unavailable(path: Path, error: Any) -> BackendUnavailable:
+    return BackendUnavailable(
+        "ledger.unavailable",
+        "the ledger can't be opened",
+        hint=f"{path}: {getattr(error, 'orig', None) or error}",
+    )

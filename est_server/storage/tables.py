@@ -3,6 +3,10 @@
 Times are whole microseconds since 1970 in UTC, since databases disagree about time zones and
 precision. Serial numbers are 40 lower-case hexadecimal digits, since no database has an integer of
 160 bits. Both compare as their values do.
+
+Every index is paid for by each enrollment, and most by those whose values are random: they touch a
+page of their own. So columns that hold the same value nearly always (``good``, ``active``) have
+partial indexes on the rest, and what is listed newest first has the order in its index.
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 
@@ -38,7 +44,14 @@ devices = Table(
     Column("attributes", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Index("ix_devices_profile", "profile"),
+    Index("ix_devices_profile_id", "profile", "id"),
+    Index(
+        "ix_devices_not_active",
+        "state",
+        "id",
+        sqlite_where=text("state <> 'active'"),
+        postgresql_where=text("state <> 'active'"),
+    ),
 )
 
 credentials = Table(
@@ -61,6 +74,7 @@ credentials = Table(
         sqlite_where=text("revoked_at IS NULL"),
         postgresql_where=text("revoked_at IS NULL"),
     ),
+    Index("ix_credentials_username_id", "username", "id"),
 )
 
 decisions = Table(
@@ -114,13 +128,22 @@ requests = Table(
         sqlite_where=text("state = 'reserved'"),
         postgresql_where=text("state = 'reserved'"),
     ),
+    # `certificates` keeps issued serial numbers unique, this those that are under way
+    Index(
+        "uq_requests_serial_number_ca_open",
+        "serial_number",
+        "ca",
+        unique=True,
+        sqlite_where=text("state IN ('reserved', 'parked')"),
+        postgresql_where=text("state IN ('reserved', 'parked')"),
+    ),
 )
 
 certificates = Table(
     "certificates",
     metadata,
-    Column("ca", Text, primary_key=True),
-    Column("serial_number", Text, primary_key=True),
+    Column("ca", Text, nullable=False),
+    Column("serial_number", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("der", LargeBinary),
     Column("spki_sha256", LargeBinary, nullable=False),
@@ -135,10 +158,20 @@ certificates = Table(
     Column("replaces", Text),
     Column("revoked_at", BigInteger),
     Column("revocation_reason", Text),
-    Index("ix_certificates_request_id", "request_id"),
+    PrimaryKeyConstraint("serial_number", "ca"),  # in this order it also finds a serial of any CA
+    UniqueConstraint("request_id"),
     Index("ix_certificates_issued_at_serial_number", "issued_at", "serial_number"),
-    Index("ix_certificates_device_id", "device_id"),
+    Index("ix_certificates_device_id", "device_id", "issued_at", "serial_number"),
+    Index("ix_certificates_profile", "profile", "issued_at", "serial_number"),
     Index("ix_certificates_not_after", "not_after"),
+    Index(
+        "ix_certificates_not_good",
+        "status",
+        "issued_at",
+        "serial_number",
+        sqlite_where=text("status <> 'good'"),
+        postgresql_where=text("status <> 'good'"),
+    ),
 )
 
 profile_texts = Table(

@@ -10,7 +10,8 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_as_batch=True,
-    transaction_per_migration=True,
+    transactional_ddl=True,  # SQLite can, and alembic does not count on it
+    transaction_per_migration=False,  # all steps or none, and one process at a time
 )
 with context.begin_transaction():
     context.run_migrations()

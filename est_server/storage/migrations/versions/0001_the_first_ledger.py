@@ -9,8 +9,6 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -28,15 +26,15 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_credentials")),
     )
-    with op.batch_alter_table("credentials", schema=None) as batch_op:
-        batch_op.create_index(
-            "uq_credentials_username_live",
-            ["username"],
-            unique=True,
-            sqlite_where=sa.text("revoked_at IS NULL"),
-            postgresql_where=sa.text("revoked_at IS NULL"),
-        )
-
+    op.create_index("ix_credentials_username_id", "credentials", ["username", "id"], unique=False)
+    op.create_index(
+        "uq_credentials_username_live",
+        "credentials",
+        ["username"],
+        unique=True,
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
     op.create_table(
         "decisions",
         sa.Column("id", sa.Text(), nullable=False),
@@ -57,11 +55,9 @@ def upgrade() -> None:
         sa.Column("serial_number", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
     )
-    with op.batch_alter_table("decisions", schema=None) as batch_op:
-        batch_op.create_index("ix_decisions_device_id", ["device_id"], unique=False)
-        batch_op.create_index("ix_decisions_identity", ["identity"], unique=False)
-        batch_op.create_index("ix_decisions_request_id", ["request_id"], unique=False)
-
+    op.create_index("ix_decisions_device_id", "decisions", ["device_id"], unique=False)
+    op.create_index("ix_decisions_identity", "decisions", ["identity"], unique=False)
+    op.create_index("ix_decisions_request_id", "decisions", ["request_id"], unique=False)
     op.create_table(
         "devices",
         sa.Column("id", sa.Text(), nullable=False),
@@ -72,9 +68,15 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_devices")),
     )
-    with op.batch_alter_table("devices", schema=None) as batch_op:
-        batch_op.create_index("ix_devices_profile", ["profile"], unique=False)
-
+    op.create_index(
+        "ix_devices_not_active",
+        "devices",
+        ["state", "id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'active'"),
+        postgresql_where=sa.text("state <> 'active'"),
+    )
+    op.create_index("ix_devices_profile_id", "devices", ["profile", "id"], unique=False)
     op.create_table(
         "nodes",
         sa.Column("node", sa.Text(), nullable=False),
@@ -126,15 +128,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
         sa.UniqueConstraint("idempotency_key", name=op.f("uq_requests_idempotency_key")),
     )
-    with op.batch_alter_table("requests", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_requests_unsettled",
-            ["created_at"],
-            unique=False,
-            sqlite_where=sa.text("state = 'reserved'"),
-            postgresql_where=sa.text("state = 'reserved'"),
-        )
-
+    op.create_index(
+        "ix_requests_unsettled",
+        "requests",
+        ["created_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'reserved'"),
+        postgresql_where=sa.text("state = 'reserved'"),
+    )
+    op.create_index(
+        "uq_requests_serial_number_ca_open",
+        "requests",
+        ["serial_number", "ca"],
+        unique=True,
+        sqlite_where=sa.text("state IN ('reserved', 'parked')"),
+        postgresql_where=sa.text("state IN ('reserved', 'parked')"),
+    )
     op.create_table(
         "certificates",
         sa.Column("ca", sa.Text(), nullable=False),
@@ -156,50 +165,33 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["request_id"], ["requests.id"], name=op.f("fk_certificates_request_id_requests")
         ),
-        sa.PrimaryKeyConstraint("ca", "serial_number", name=op.f("pk_certificates")),
+        sa.PrimaryKeyConstraint("serial_number", "ca", name=op.f("pk_certificates")),
+        sa.UniqueConstraint("request_id", name=op.f("uq_certificates_request_id")),
     )
-    with op.batch_alter_table("certificates", schema=None) as batch_op:
-        batch_op.create_index("ix_certificates_device_id", ["device_id"], unique=False)
-        batch_op.create_index(
-            "ix_certificates_issued_at_serial_number", ["issued_at", "serial_number"], unique=False
-        )
-        batch_op.create_index("ix_certificates_not_after", ["not_after"], unique=False)
-        batch_op.create_index("ix_certificates_request_id", ["request_id"], unique=False)
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("certificates", schema=None) as batch_op:
-        batch_op.drop_index("ix_certificates_request_id")
-        batch_op.drop_index("ix_certificates_not_after")
-        batch_op.drop_index("ix_certificates_issued_at_serial_number")
-        batch_op.drop_index("ix_certificates_device_id")
-
-    op.drop_table("certificates")
-    with op.batch_alter_table("requests", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_requests_unsettled",
-            sqlite_where=sa.text("state = 'reserved'"),
-            postgresql_where=sa.text("state = 'reserved'"),
-        )
-
-    op.drop_table("requests")
-    op.drop_table("profile_texts")
-    op.drop_table("nodes")
-    with op.batch_alter_table("devices", schema=None) as batch_op:
-        batch_op.drop_index("ix_devices_profile")
-
-    op.drop_table("devices")
-    with op.batch_alter_table("decisions", schema=None) as batch_op:
-        batch_op.drop_index("ix_decisions_request_id")
-        batch_op.drop_index("ix_decisions_identity")
-        batch_op.drop_index("ix_decisions_device_id")
-
-    op.drop_table("decisions")
-    with op.batch_alter_table("credentials", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_credentials_username_live",
-            sqlite_where=sa.text("revoked_at IS NULL"),
-            postgresql_where=sa.text("revoked_at IS NULL"),
-        )
-
-    op.drop_table("credentials")
+    op.create_index(
+        "ix_certificates_device_id",
+        "certificates",
+        ["device_id", "issued_at", "serial_number"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_certificates_issued_at_serial_number",
+        "certificates",
+        ["issued_at", "serial_number"],
+        unique=False,
+    )
+    op.create_index("ix_certificates_not_after", "certificates", ["not_after"], unique=False)
+    op.create_index(
+        "ix_certificates_not_good",
+        "certificates",
+        ["status", "issued_at", "serial_number"],
+        unique=False,
+        sqlite_where=sa.text("status <> 'good'"),
+        postgresql_where=sa.text("status <> 'good'"),
+    )
+    op.create_index(
+        "ix_certificates_profile",
+        "certificates",
+        ["profile", "issued_at", "serial_number"],
+        unique=False,
+    )

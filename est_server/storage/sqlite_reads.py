@@ -1,0 +1,149 @@
+"""Reads of a SQLite ledger.
+
+What a device waits for is found by a unique key in microseconds and runs on the event loop, where a
+thread would take longer. What an operator lists may walk an index for a while and runs in a thread
+with a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+
+from est_server.errors import BackendUnavailable
+from est_server.storage import statements as sql
+from est_server.storage.sqlite_file import connect, is_busy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sqlalchemy import ColumnElement, Executable, Select
+
+_DIALECT = sqlite_dialect.dialect(paramstyle="named")
+_BUSY_FOR = 2.0  # seconds; readers wait only while another process recovers or closes the file
+_BUSY_PAUSE = 0.003
+
+
+@cache
+def text(statement: Executable) -> str:
+    """Return the SQL of one of `statements`; there are as many as that module has."""
+    return sql.compiled(statement, _DIALECT)
+
+
+class SqliteReads:
+    """Runs reads of one file. See the port for what its callers may expect."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = connect(path)
+        self._listing: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="listing")
+        self._filtered: dict[tuple[int, tuple[str, ...]], str] = {}
+        self._closed = False
+
+    async def one(self, statement: Executable, values: Mapping[str, Any]) -> sqlite3.Row | None:
+        """Return the row that a unique key finds.
+
+        Raises:
+            BackendUnavailable: ``ledger.unavailable``.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _BUSY_FOR
+        while True:
+            try:
+                found = self._hot().execute(text(statement), values).fetchall()
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    self._drop()
+                elif loop.time() < deadline:
+                    await asyncio.sleep(_BUSY_PAUSE)
+                    continue
+                raise _unreadable(error) from error
+            except (UnicodeEncodeError, OverflowError):
+                return None  # what can't be stored is not there
+            else:
+                return found[0] if found else None
+
+    async def all(self, statement: Executable) -> list[sqlite3.Row]:
+        """Return every row of a statement without filters.
+
+        Raises:
+            BackendUnavailable: ``ledger.unavailable``.
+        """
+        return await self._list(text(statement), {})
+
+    async def page(
+        self,
+        statement: Select[Any],
+        filters: Mapping[str, ColumnElement[bool]],
+        wanted: Mapping[str, Any],
+        limit: int,
+    ) -> list[sqlite3.Row]:
+        """Return the first `limit` rows that pass the filters named in `wanted`.
+
+        Raises:
+            BackendUnavailable: ``ledger.unavailable``.
+        """
+        used = tuple(name for name in filters if name in wanted)
+        key = (id(statement), used)
+        if (found := self._filtered.get(key)) is None:
+            filtered = statement.where(*(filters[name] for name in used))
+            found = self._filtered[key] = sql.compiled(filtered, _DIALECT)
+        return await self._list(found, {**wanted, "most": max(limit, 0)})
+
+    def close(self) -> None:
+        """Finish the listing that runs, then close."""
+        self._closed = True
+        self._thread.shutdown()
+        if self._listing is not None:
+            self._listing.close()
+            self._listing = None
+        self._drop()
+
+    def _hot(self) -> sqlite3.Connection:
+        if self._closed:
+            raise _unreadable("it is closed")
+        if self._connection is None:
+            self._connection = connect(self._path)
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _list(self, statement: str, values: Mapping[str, Any]) -> list[sqlite3.Row]:
+        if self._closed:
+            raise _unreadable("it is closed")
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._listed, statement, values)
+        except sqlite3.Error as error:
+            raise _unreadable(error) from error
+        except (UnicodeEncodeError, OverflowError):
+            return []
+
+    def _listed(self, statement: str, values: Mapping[str, Any]) -> list[sqlite3.Row]:
+        if self._listing is None:
+            self._listing = connect(self._path, wait=_BUSY_FOR)
+        try:
+            return self._listing.execute(statement, values).fetchall()
+        except sqlite3.Error:
+            self._listing.close()
+            self._listing = None
+            raise
+
+
+def _unreadable(error: object) -> BackendUnavailable:
+    return BackendUnavailable(
+        "ledger.unavailable",
+        "the ledger can't be read now",
+        hint=f"SQLite: {error}",
+        retry_after=5,
+    )

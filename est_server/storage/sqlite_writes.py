@@ -1,0 +1,213 @@
+"""What a SQLite ledger changes: each function is one caller's part of a shared transaction.
+
+All run behind the write lock, so that what they read holds until they write.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, Literal
+
+from est_server.errors import Conflict, NotFound
+from est_server.storage import rows
+from est_server.storage import statements as sql
+from est_server.storage.sqlite_reads import text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sqlalchemy import Executable
+
+    from est_server.ports.ledger import (
+        CertificateRecord,
+        Credential,
+        DecisionRecord,
+        Device,
+        NodeStatus,
+        RequestRecord,
+        Reservation,
+    )
+
+
+def reserve(
+    db: sqlite3.Connection,
+    reservation: Reservation,
+    window_start: int,
+    state: Literal["reserved", "issued"] = "reserved",
+) -> None:
+    """Write all of a reservation; see `Ledger.reserve`."""
+    key = reservation.request.idempotency_key
+    _execute(db, sql.RELEASE_OLD_KEY, {"key": key, "window_start": window_start})
+    if reservation.credential_id is not None:
+        _spend(db, reservation.credential_id, key)
+    record_decision(db, reservation.decision)
+    if (device := reservation.register) is not None and not _finds(
+        db, sql.DEVICE, {"device": device.id}
+    ):
+        _execute(db, sql.ADD_DEVICE, rows.device_row(device))
+    _add_request(db, reservation.request, state)
+
+
+def _spend(db: sqlite3.Connection, credential_id: str, key: bytes) -> None:
+    if _execute(db, sql.SPEND, {"credential": credential_id}):
+        return
+    if _finds(db, sql.REQUEST_BY_KEY, {"key": key}):
+        raise _duplicate()  # its twin took the last use: the answer is the twin's certificate
+    raise Conflict("credential.spent", "this credential has no use left")
+
+
+def _add_request(
+    db: sqlite3.Connection, request: RequestRecord, state: Literal["reserved", "issued"]
+) -> None:
+    row = rows.request_row(request)
+    row["state"] = state
+    if state == "reserved" and _finds(
+        db, sql.CERTIFICATE, {"ca": row["ca"], "serial_number": row["serial_number"]}
+    ):
+        raise _serial_exists()
+    try:
+        _execute(db, sql.ADD_REQUEST, row)
+    except sqlite3.IntegrityError as error:
+        if _breaks(error, "requests.idempotency_key"):
+            raise _duplicate() from error
+        if _breaks(error, "requests.serial_number"):
+            raise _serial_exists() from error
+        raise
+
+
+def record(db: sqlite3.Connection, request_id: str, certificate: CertificateRecord) -> None:
+    """Move a request to ``issued`` and write its certificate; see `Ledger.record`."""
+    move(db, request_id, "issued", rows.stamp(certificate.issued_at), None)
+    add_certificate(db, certificate)
+
+
+def settle(
+    db: sqlite3.Connection, request_id: str, state: Literal["rejected", "parked"], at: int, why: str
+) -> None:
+    """End a request without a certificate; see `Ledger.settle`."""
+    move(db, request_id, state, at, why)
+    if state == "rejected":
+        _free(db, request_id)
+
+
+def presume(db: sqlite3.Connection, request_id: str, certificate: CertificateRecord) -> None:
+    """Write a certificate that may exist and reject its request; see `Ledger.presume`."""
+    settle(db, request_id, "rejected", rows.stamp(certificate.issued_at), "presumed issued")
+    add_certificate(db, certificate)
+
+
+def move(db: sqlite3.Connection, request_id: str, to: str, at: int, reason: str | None) -> None:
+    """Change the state of a request that is ``reserved``."""
+    if not _execute(db, sql.MOVE, {"request": request_id, "to": to, "at": at, "why": reason}):
+        raise Conflict("request.state", f"request {request_id} is not reserved")
+
+
+def _free(db: sqlite3.Connection, request_id: str) -> None:
+    _execute(db, sql.FREE_KEY, {"request": request_id})
+    _execute(db, sql.GIVE_BACK, {"request": request_id})
+
+
+def add_certificate(db: sqlite3.Connection, certificate: CertificateRecord) -> None:
+    """Write a certificate of a request that has none yet."""
+    try:
+        _execute(db, sql.ADD_CERTIFICATE, rows.certificate_row(certificate))
+    except sqlite3.IntegrityError as error:
+        if _breaks(error, "certificates.serial_number"):
+            raise _serial_exists() from error
+        raise
+
+
+def record_decision(db: sqlite3.Connection, decision: DecisionRecord) -> None:
+    """Write a decision."""
+    _execute(db, sql.ADD_DECISION, rows.decision_row(decision))
+
+
+def add_devices(db: sqlite3.Connection, devices: Sequence[Device]) -> None:
+    """Create devices, all or none; see `Ledger.add_devices`."""
+    for device in devices:
+        try:
+            _execute(db, sql.ADD_DEVICE, rows.device_row(device))
+        except sqlite3.IntegrityError as error:
+            if _breaks(error, "devices.id"):
+                raise Conflict("device.exists", f"device {device.id} exists") from error
+            raise
+
+
+def set_device_state(
+    db: sqlite3.Connection, device_id: str, state: str, expected: Collection[str], at: int
+) -> None:
+    """Change a device's state; see `Ledger.set_device_state`."""
+    row = db.execute(text(sql.DEVICE), {"device": device_id}).fetchone()
+    if row is None:
+        raise NotFound("device.unknown", f"there is no device {device_id}")
+    if row["state"] not in expected:
+        raise Conflict("device.state", f"device {device_id} is {row['state']}")
+    _execute(db, sql.SET_DEVICE_STATE, {"device": device_id, "to": state, "at": at})
+
+
+def add_credential(db: sqlite3.Connection, credential: Credential) -> None:
+    """Create a credential; see `Ledger.add_credential`."""
+    try:
+        _execute(db, sql.ADD_CREDENTIAL, rows.credential_row(credential))
+    except sqlite3.IntegrityError as error:
+        if not _breaks(error, "credentials.username"):
+            raise
+        name = credential.username
+        raise Conflict(
+            "credential.exists",
+            f"user name {name} has a credential",
+            hint=f"revoke it first: est-server credential revoke {name}",
+        ) from error
+
+
+def revoke_credential(db: sqlite3.Connection, username: str, at: int) -> None:
+    """Revoke the live credential of a user name; see `Ledger.revoke_credential`."""
+    if not _execute(db, sql.REVOKE_CREDENTIAL, {"user": username, "at": at}):
+        raise NotFound("credential.unknown", f"user name {username} has no credential")
+
+
+def remember_profiles(
+    db: sqlite3.Connection, profiles: Mapping[str, tuple[str, str]], at: int
+) -> None:
+    """Keep the profile texts that are new."""
+    for digest, (name, content) in profiles.items():
+        if not _finds(db, sql.PROFILE_TEXT, {"digest_": digest}):
+            row = {"digest": digest, "name": name, "text": content, "first_seen": at}
+            _execute(db, sql.ADD_PROFILE_TEXT, row)
+
+
+def report_node(db: sqlite3.Connection, status: NodeStatus) -> None:
+    """Write or replace what a server process says about itself."""
+    forget_node(db, status.node)
+    _execute(db, sql.ADD_NODE, rows.node_row(status))
+
+
+def forget_node(db: sqlite3.Connection, node: str) -> None:
+    """Remove a server process."""
+    _execute(db, sql.FORGET_NODE, {"which": node})
+
+
+def touch(db: sqlite3.Connection) -> None:
+    """Write something that changes nothing, and find out whether that is possible."""
+    _execute(db, sql.TOUCH, {})
+
+
+def _execute(db: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]) -> int:
+    return db.execute(text(statement), values).rowcount
+
+
+def _finds(db: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]) -> bool:
+    return db.execute(text(statement), values).fetchone() is not None
+
+
+def _breaks(error: sqlite3.IntegrityError, column: str) -> bool:
+    """Tell whether a unique constraint that starts with `column` was broken."""
+    return str(error).startswith(f"UNIQUE constraint failed: {column}")
+
+
+def _duplicate() -> Conflict:
+    return Conflict("request.duplicate", "the same request is already answered or under way")
+
+
+def _serial_exists() -> Conflict:
+    return Conflict("serial.duplicate", "this serial number exists")
