@@ -30,7 +30,6 @@ def server_context(
     request_client_certificate: bool,
     acceptable_issuers: Sequence[x509.Certificate] = (),
     minimum_version: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2",
-    session_context: bytes = b"est-server",
 ) -> SSL.Context:
     """Return a context for one listener.
 
@@ -41,8 +40,8 @@ def server_context(
     at most 100 KiB, which is OpenSSL's own limit.
 
     Sessions resume by ticket alone (RFC 5077, as RFC 7030 3.3 asks): a server-side cache would
-    hold what strangers send, up to 20,000 chains of that size. Tickets of another context do not
-    resume; the handshake is then a full one.
+    hold what strangers send, up to 20,000 chains of that size. Each context has its own ticket keys:
+    a ticket of another one leads to a full handshake.
 
     Args:
         certificate_chain: the server's certificate, then its intermediates.
@@ -53,8 +52,6 @@ def server_context(
             certificate at all when its issuer is not among them; without any, every client sends
             what it has (RFC 5246 7.4.4).
         minimum_version: the oldest protocol version.
-        session_context: 1 to 32 octets that name the listener: a session of one never resumes on
-            another.
 
     Raises:
         ValueError: no certificate, one or a key that OpenSSL refuses (RSA below 2048 bits), or two
@@ -69,7 +66,7 @@ def server_context(
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KiB less for a connection that idles
     context.set_alpn_select_callback(_select_protocol)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_session_id(session_context)
+    context.set_session_id(b"est-server")  # without one, OpenSSL fails where it should resume
     context.set_timeout(_SESSION_SECONDS)
     if request_client_certificate:
         context.set_verify(SSL.VERIFY_PEER, _accept)

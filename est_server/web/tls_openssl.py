@@ -23,8 +23,8 @@ _get_extms_support = _lib.SSL_get_extms_support
 def clear_errors() -> None:
     """Forget what earlier calls of this thread left in OpenSSL's error queue.
 
-    ``SSL_get_error`` reads that queue, so an error that was left there and handled elsewhere would
-    end an innocent connection (SSL_get_error(3): the queue must be empty before the operation).
+    ``SSL_get_error`` of OpenSSL 3 reads that queue, so an error that was handled elsewhere and left
+    there would end an innocent connection (SSL_get_error(3)); OpenSSL 4 no longer does.
     """
     _clear_error()
 

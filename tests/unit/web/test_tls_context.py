@@ -62,9 +62,9 @@ def test_a_weak_key_is_refused():
 
 async def test_a_session_of_one_listener_does_not_resume_on_another():
     client = client_context(ssl.TLSVersion.TLSv1_2)
-    async with serving(ServerTls(context(session_context=b"one"))) as one:
+    async with serving(ServerTls(context())) as one:
         with_session = await asyncio.to_thread(_session, one.port, client)
-    async with serving(ServerTls(context(session_context=b"two"))) as two:
+    async with serving(ServerTls(context())) as two:
         facts = await asyncio.to_thread(ask, two.port, client, session=with_session)
     assert facts["resumed"] is False
 
