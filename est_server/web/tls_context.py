@@ -40,8 +40,8 @@ def server_context(
     at most 100 KiB, which is OpenSSL's own limit.
 
     Sessions resume by ticket alone (RFC 5077, as RFC 7030 3.3 asks): a server-side cache would
-    hold what strangers send, up to 20,000 chains of that size. Each context has its own ticket keys:
-    a ticket of another one leads to a full handshake.
+    hold what strangers send, up to 20,000 chains of that size. The ticket keys are the context's
+    own: a ticket of another one leads to a full handshake.
 
     Args:
         certificate_chain: the server's certificate, then its intermediates.
