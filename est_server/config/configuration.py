@@ -2,258 +2,145 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
-from hashlib import sha256
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-
-from est_server.config.problems import validate
+from est_server.config.backends import installed
+from est_server.config.files import Files
+from est_server.config.lints import lint_pointers
+from est_server.config.profile_files import read_profiles
 from est_server.config.server import ServerModel
-from est_server.config.yaml_nodes import Document, read_document
-from est_server.errors import ConfigurationError, Position, Problem
-from est_server.pki.keys import KEY_ALGORITHMS, is_key_pattern
-from est_server.pki.path import TrustStore
-from est_server.profiles.model import ProfileModel
-from est_server.profiles.patterns import dns_pattern, network
-from est_server.profiles.profile import Issuer, Profile
-from est_server.profiles.rules import compile_rule
+from est_server.config.server_file import check_listeners, check_secrets, read_cas, read_trust
+from est_server.errors import ConfigurationError, Problem
+from est_server.profiles.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from importlib.metadata import EntryPoint
     from pathlib import Path
 
+    from est_server.config.document import Document
+    from est_server.config.profile_files import ProfileFile
+    from est_server.config.server_file import CaSettings
+    from est_server.pki.path import TrustStore
+    from est_server.profiles.profile import Issuer
     from est_server.profiles.rules import CelRule
-
-RESERVED_LABELS = frozenset(
-    {
-        "cacerts",
-        "simpleenroll",
-        "simplereenroll",
-        "csrattrs",
-        "serverkeygen",
-        "fullcmc",
-        "nonce",
-        "renewal-info",
-    }
-)
-_LABEL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.~!$&'()*+,;:=")
-DEFAULT_LABEL = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A configuration that can run.
+    """A configuration without an error.
 
     Attributes:
-        base: server.yaml's folder.
-        server: server.yaml.
-        ca_settings: CA name -> (backend's entry point object, its settings).
-        profiles: name -> (model, text, document).
-        rules: profile name -> compiled rules.
-        labels: URL label (None without one) -> profile name.
+        path: server.yaml, as it was named.
+        base: its folder, absolute; relative paths in it start here.
+        server: its content.
+        document: its text and positions.
+        ca_settings: CA name -> (backend, the instance of its `settings_model`).
         trust: trust stores by name.
-        digest: SHA-256 over all files.
+        profiles: by name, which is the file's stem.
+        rules: compiled, by the profile's name.
+        labels: URL label (None: without one) -> profile name.
+        digests: SHA-256 of every file that was read, by the name that messages have.
+        digest: SHA-256 over all of them and their names below `base`.
         warnings: what is worth a look.
-        sources: text of each file, for rendering.
     """
 
+    path: Path
     base: Path
     server: ServerModel
-    ca_settings: Mapping[str, tuple[Any, Any]]
-    profiles: Mapping[str, tuple[ProfileModel, str, Document]]
-    rules: Mapping[str, tuple[CelRule, ...]]
+    document: Document = field(repr=False)
+    ca_settings: Mapping[str, CaSettings]
+    trust: Mapping[str, TrustStore] = field(repr=False)
+    profiles: Mapping[str, ProfileFile]
+    rules: Mapping[str, tuple[CelRule, ...]] = field(repr=False)
     labels: Mapping[str | None, str]
-    trust: Mapping[str, TrustStore]
+    digests: Mapping[str, str] = field(repr=False)
     digest: str
     warnings: tuple[Problem, ...]
-    sources: Mapping[str, str] = field(repr=False)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The texts that warnings point into, for `est_server.config.problems.render`."""
+        documents = (self.document, *(profile.document for profile in self.profiles.values()))
+        return {document.file: document.text for document in documents}
 
     def compile(self, issuers: Mapping[str, Issuer]) -> dict[str, Profile]:
-        """Return the running profiles, once the CAs are open."""
+        """Return the profiles as `decide` takes them, once the CAs are open.
+
+        Args:
+            issuers: facts about the open CAs by name.
+
+        Raises:
+            ConfigurationError: E200, a profile's CA is not among them: at a reload, a CA that was
+                added since the start.
+        """
+        missing = tuple(
+            Problem(
+                profile.document.value("ca"),
+                "E200",
+                f"ca: CA {profile.model.ca!r} is not open",
+                "a CA that was added takes effect at the next start",
+            )
+            for profile in self.profiles.values()
+            if profile.model.ca not in issuers
+        )
+        if missing:
+            raise ConfigurationError(missing)
         return {
             name: Profile(
-                name, text, model, issuers[model.ca], self.rules[name], document.positions
+                name=name,
+                text=profile.text,
+                model=profile.model,
+                issuer=issuers[profile.model.ca],
+                rules=self.rules[name],
+                positions=profile.document.positions,
             )
-            for name, (model, text, document) in self.profiles.items()
+            for name, profile in self.profiles.items()
         }
 
 
-def load(path: Path) -> Configuration:
-    """Read server.yaml and everything it names.
+def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configuration:
+    """Read server.yaml and everything it names; nothing is opened, no secret is read.
+
+    Args:
+        path: server.yaml.
+        backends: entry points of the CA backends; None: those that are installed.
 
     Raises:
-        ConfigurationError: with every problem of every file.
+        ConfigurationError: with every problem of every file in one run, warnings included.
     """
-    loader = _Loader(path)
-    return loader.load()
-
-
-class _Loader:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.base = path.parent
-        self.problems: list[Problem] = []
-        self.sources: dict[str, str] = {}
-
-    def load(self) -> Configuration:
-        document, _ = self._read(self.path)
-        server: ServerModel | None = validate(document, ServerModel)
-        self.problems.extend(document.problems)
-        if server is None:
-            raise ConfigurationError(tuple(self.problems))
-        backends = self._backends(document, server)
-        trust = self._trust(document, server)
-        profiles: dict[str, tuple[ProfileModel, str, Document]] = {}
-        rules: dict[str, tuple[CelRule, ...]] = {}
-        labels: dict[str | None, str] = {}
-        for file in sorted((self.base / server.profiles).glob("*.yaml")):
-            found, text = self._read(file)
-            model: ProfileModel | None = validate(found, ProfileModel)
-            if model is not None:
-                self._cross_check(found, model, server, labels, file.stem)
-                profiles[file.stem] = (model, text, found)
-                rules[file.stem] = self._rules(found, model)
-                self._lint(found, model)
-            self.problems.extend(found.problems)
-        if not profiles and not self.problems:
-            at = document.position(("profiles",))
-            self.problems.append(Problem(at, "E206", f"no profiles in {server.profiles}/"))
-        if any(problem.severity == "error" for problem in self.problems):
-            raise ConfigurationError(tuple(sorted(self.problems, key=lambda p: p.position)))
-        digest = sha256("\0".join(f"{k}\0{v}" for k, v in self.sources.items()).encode())
-        return Configuration(
-            base=self.base,
-            server=server,
-            ca_settings=backends,
-            profiles=profiles,
-            rules=rules,
-            labels=labels,
-            trust=trust,
-            digest=digest.hexdigest(),
-            warnings=tuple(self.problems),
-            sources=self.sources,
-        )
-
-    def _read(self, path: Path) -> tuple[Document, str]:
-        shown = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            at = Position(shown, 1, 1)
-            message = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise ConfigurationError((*self.problems, Problem(at, "E201", str(message)))) from error
-        self.sources[shown] = text
-        return read_document(text, shown), text
-
-    def _error(
-        self, document: Document, path: tuple[str | int, ...], code: str, text: str,
-        hint: str | None = None,
-    ) -> None:  # fmt: skip
-        document.problems.append(Problem(document.position(path), code, text, hint))
-
-    def _backends(self, document: Document, server: ServerModel) -> dict[str, tuple[Any, Any]]:
-        known = {point.name: point for point in entry_points(group="est_server.backends")}
-        found: dict[str, tuple[Any, Any]] = {}
-        before = len(document.problems)
-        for name, keys in server.cas.items():
-            kind = keys.get("backend")
-            if kind not in known:
-                hint = f"installed: {', '.join(sorted(known)) or 'none'}"
-                self._error(document, ("cas", name), "E202", f"no backend {kind!r}", hint)
-                continue
-            backend = known[kind].load()()
-            part = Document(document.file, dict(keys), document.positions, document.problems)
-            del part.data["backend"]
-            nested = Document(document.file, {"cas": {name: part.data}}, document.positions, [])
-            settings = validate(nested, backend.settings_model, ("cas", name))
-            document.problems.extend(nested.problems)
-            found[name] = (backend, settings)
-        self.problems.extend(document.problems[before:])
-        return found
-
-    def _trust(self, document: Document, server: ServerModel) -> dict[str, TrustStore]:
-        stores: dict[str, TrustStore] = {}
-        for name, file in server.trust.items():
-            at = document.position(("trust", name))
-            try:
-                data = (self.base / file).read_bytes()
-                anchors = tuple(x509.load_pem_x509_certificates(data))
-            except OSError as error:
-                self.problems.append(Problem(at, "E201", f"{file}: {error.strerror}"))
-                continue
-            except ValueError:
-                self.problems.append(Problem(at, "E203", f"{file} holds no PEM certificates"))
-                continue
-            stores[name] = TrustStore(name, anchors)
-            self.sources[str(self.base / file)] = data.decode("ascii", "replace")
-        return stores
-
-    def _rules(self, document: Document, model: ProfileModel) -> tuple[CelRule, ...]:
-        compiled = []
-        for index, rule in enumerate(model.rules):
-            try:
-                compiled.append(compile_rule(rule))
-            except (ValueError, ModuleNotFoundError) as error:
-                text = str(error).splitlines()[0]
-                self._error(document, ("rules", index, "when"), "E207", text)
-        return tuple(compiled)
-
-    def _cross_check(  # noqa: C901 - a list of independent checks
-        self,
-        document: Document,
-        model: ProfileModel,
-        server: ServerModel,
-        labels: dict[str | None, str],
-        name: str,
-    ) -> None:
-        where: tuple[str | int, ...]
-        if model.ca not in server.cas:
-            self._error(document, ("ca",), "E204", f"no CA {model.ca!r} in server.yaml")
-        for index, method in enumerate(model.authenticate):
-            wanted = method.client_certificate
-            if wanted is not None and wanted.trust not in server.trust:
-                where = ("authenticate", index, "client_certificate", "trust")
-                self._error(document, where, "E204", f"no trust store {wanted.trust!r}")
-        for index, label in enumerate(model.labels):
-            where = ("labels", index)
-            key = None if label == DEFAULT_LABEL else label
-            if label.lower() in RESERVED_LABELS or not set(label) <= _LABEL or len(label) > 128:
-                self._error(document, where, "E205", f"{label!r} can't be a label (RFC 7030 3.2.2)")
-            elif key in labels:
-                self._error(document, where, "E205", f"profile {labels[key]} has label {label!r}")
-            else:
-                labels[key] = name
-        for index, pattern in enumerate(model.key.allow):
-            if not is_key_pattern(pattern):
-                close = difflib.get_close_matches(pattern, KEY_ALGORITHMS, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else ", ".join(KEY_ALGORITHMS)
-                where = ("key", "allow", index)
-                self._error(document, where, "E208", f"no key algorithm {pattern!r}", hint)
-        names = model.subject_alternative_names
-        for kind, check in (("dns", dns_pattern), ("ip", network)):
-            rule = getattr(names, kind)
-            for index, pattern in enumerate(rule.allow if rule else ()):
-                try:
-                    check(pattern)
-                except ValueError as error:
-                    where = ("subject_alternative_names", kind, "allow", index)
-                    self._error(document, where, "E208", str(error))
-
-    def _lint(self, document: Document, model: ProfileModel) -> None:
-        def warn(path: tuple[str | int, ...], code: str, text: str) -> None:
-            at = document.position(path)
-            document.problems.append(Problem(at, code, text, severity="warning"))
-
-        purposes = model.certificate.extended_key_usage
-        if model.reenroll and purposes and "clientAuth" not in purposes:
-            text = "lacks clientAuth: devices cannot authenticate /simplereenroll with it"
-            warn(("certificate", "extended_key_usage"), "W201", text)
-        if model.subject.as_requested or model.subject_alternative_names.as_requested:
-            text = "names are taken as requested: any device may claim any name; for tests only"
-            warn(("subject",), "W202", text)
-        renewal = model.reenroll
-        if renewal and renewal.window and renewal.window >= model.certificate.lifetime:
-            warn(("reenroll", "window"), "W203", "is longer than the certificate's lifetime")
+    files = Files(path)
+    # 1 server.yaml; what is wrong in it does not keep the rest from being checked
+    document, server = files.document(path, ServerModel)
+    if not files.digests:
+        raise ConfigurationError(files.problems())
+    # 2 what it names
+    cas = read_cas(files, document, installed() if backends is None else tuple(backends))
+    if server is not None:
+        check_secrets(files, document, server, cas)
+        check_listeners(files, document, server)
+    trust = read_trust(files, document)
+    # 3 the profiles
+    profiles = read_profiles(files, document)
+    if server is not None:
+        files.extend(lint_pointers(document, server, profiles.files))
+    # 4 all or nothing
+    problems = files.problems()
+    if server is None or any(problem.severity == "error" for problem in problems):
+        raise ConfigurationError(problems)
+    return Configuration(
+        path=path,
+        base=path.parent.absolute(),
+        server=server,
+        document=document,
+        ca_settings=MappingProxyType(cas),
+        trust=MappingProxyType(trust),
+        profiles=MappingProxyType(profiles.files),
+        rules=MappingProxyType(profiles.rules),
+        labels=MappingProxyType(profiles.labels),
+        digests=MappingProxyType(files.digests),
+        digest=files.digest(),
+        warnings=problems,
+    )

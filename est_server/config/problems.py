@@ -1,112 +1,174 @@
-"""From pydantic's errors to problems with a position, and from problems to what people read.
+"""Problems of the configuration: their codes, and how they are shown.
 
-E100 not YAML · E101 key twice · E102 construct not read · E103 value missing · E104 wrong value ·
-E105 unknown key · E106 key missing · E2xx wrong together with something else · W2xx worth a look
+A problem reads ``file:line:column: error[E104]: key.allow.0: … hint: …``. Codes are part of the
+product's contract: they are never renamed, and docs/configuration.md has a line for each.
 """
 
 from __future__ import annotations
 
-import difflib
+import re
+import unicodedata
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from est_server.errors import Position, Problem
+from est_server.config.yaml_nodes import LARGEST, split_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from est_server.config.yaml_nodes import Document
+    from est_server.errors import Problem
 
-_CODES = {"extra_forbidden": "E105", "missing": "E106"}
+CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "E100": "the file is not YAML in UTF-8",
+        "E101": "a key is in its section twice",
+        "E102": "something of YAML that is not read here: alias, anchor, tag, merge key, several "
+        "documents, a key that is not text",
+        "E103": "a value is missing",
+        "E104": "a value is not what the key takes",
+        "E105": "a key is unknown here",
+        "E106": "a key is missing",
+        "E107": "a secret is written out where file:PATH or env:NAME belongs",
+        "E108": "the file is too large or too deep",
+        "E109": "a file or folder can't be read",
+        "E200": "a profile names a CA that server.yaml does not have",
+        "E201": "a profile names a trust store that server.yaml does not have",
+        "E202": "a label is taken already",
+        "E203": "a label can't be used in a URL of EST",
+        "E204": "a key algorithm is unknown",
+        "E205": "certificates of this profile would have no name at all",
+        "E206": "two rules have the same name",
+        "E207": "a pattern, a network or a fixed name can't be read",
+        "E208": "a rule is not an expression of CEL, or not one that is true or false",
+        "E209": "something is needed that is not installed",
+        "E210": "a CA's backend is not installed, or installed twice",
+        "E211": "a file of certificates holds something else",
+        "E212": "a secret's file is readable by others",
+        "E213": "a secret is not there",
+        "E214": "two listeners share an address",
+        "E215": "nobody could ever use this profile",
+        "E216": "the name of a profile's file can't be used",
+        "E217": "there is no profile",
+        "E218": "a profile takes a value from the device and has no devices",
+        "E219": "the certificate's content contradicts itself",
+        "W201": "certificates can't be used to renew themselves",
+        "W202": "certificates would outlive their issuer",
+        "W203": "a pattern allows many names, and their number is not set",
+        "W204": "names are taken as requested: for interop tests, not for production",
+        "W205": "whoever holds a credential chooses the name",
+        "W206": "a URL that only works on this machine goes into certificates",
+        "W207": "the renewal window is as long as the lifetime: it never closes",
+        "W208": "expired certificates renew themselves for longer than they were valid",
+        "W209": "a trusted CA certificate has expired",
+        "W210": "a pointer is asked for that the CA does not publish",
+        "W211": "nobody can enroll, only renew",
+        "W301": "a listener's address changes at the next start, not at a reload",
+        "W302": "CAs change at the next start, not at a reload",
+        "W303": "the state's place changes at the next start, not at a reload",
+    }
+)
+"""Every code and its meaning."""
 
-
-def validate(document: Document, model: type[Any], path: tuple[str | int, ...] = ()) -> Any:
-    """Return the model of the document's part at `path`, or None with its problems noted."""
-    data = document.data
-    for part in path:
-        data = data[part]
-    if data is None:
-        return None
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        for found in error.errors(include_url=False):
-            document.problems.append(_problem(document, model, path, found))
-        return None
-
-
-def _problem(
-    document: Document, model: type[BaseModel], base: tuple[str | int, ...], found: Any
-) -> Problem:
-    path = (*base, *found["loc"])
-    name = ".".join(str(part) for part in found["loc"])
-    code = _CODES.get(found["type"], "E104")
-    hint = None
-    if code == "E105":
-        message = f"unknown key {name}"
-        known = _keys(model, found["loc"][:-1])
-        close = difflib.get_close_matches(str(found["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-    elif code == "E106":
-        message = f"{name} is missing"
-    else:
-        message = f"{name}: {found['msg'].removeprefix('Value error, ')}" if name else found["msg"]
-        expected = found.get("ctx", {}).get("expected")
-        if found["type"] == "literal_error" and isinstance(found["input"], str):
-            words = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-            close = difflib.get_close_matches(found["input"], words, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else None
-    return Problem(document.position(path), code, message, hint)
-
-
-def _keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that the model at `path` knows."""
-    schema = model.model_json_schema(by_alias=True)
-    node: dict[str, Any] = schema
-    for part in path:
-        node = _resolve(schema, node)
-        node = node.get("items", {}) if isinstance(part, int) else _property(node, part)
-    return sorted(_resolve(schema, node).get("properties", {}))
-
-
-def _property(node: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = node.get("properties", {}).get(name)
-    return found or (extra if isinstance(extra := node.get("additionalProperties"), dict) else {})
+_TOKEN = re.compile(r"""("(\\.|[^"\\])*"|'[^']*'|[^\s,\]}{\[#:]+(:[^\s,\]}{\[#:]+)*)""")
+_WIDEST = 100
 
 
-def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    for choice in (node, *node.get("anyOf", []), *node.get("allOf", [])):
-        if (reference := choice.get("$ref")) is not None:
-            found: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
-            return found
-    return node
-
-
-def render(problems: Iterable[Problem], sources: Mapping[str, str]) -> str:
-    """Return the text for a terminal: position, message, the line and a caret, the hint."""
-    lines: list[str] = []
-    for problem in problems:
-        lines.append(str(problem))
-        at: Position = problem.position
-        source = sources.get(at.file, "").splitlines()
-        if 0 < at.line <= len(source):
-            lines.append(f"{at.line:5} | {source[at.line - 1]}")
-            lines.append(" " * (7 + at.column) + "^")
-        if problem.hint:
-            lines.append(f"   hint: {problem.hint}")
-    return "\n".join(lines)
+def summary(problems: Sequence[Problem]) -> str:
+    """Return ``2 problems (1 error)``."""
+    errors = sum(problem.severity == "error" for problem in problems)
+    return f"{_count(len(problems), 'problem')} ({_count(errors, 'error')})"
 
 
 def as_dict(problem: Problem) -> dict[str, Any]:
-    """Return the stable JSON form of a problem."""
-    at = problem.position
+    """Return a problem in JSON's types: the stable form of ``-o json``."""
     return {
-        "file": at.file,
-        "line": at.line,
-        "column": at.column,
-        "severity": problem.severity,
         "code": problem.code,
+        "severity": problem.severity,
+        "file": problem.position.file,
+        "line": problem.position.line,
+        "column": problem.position.column,
         "message": problem.message,
         "hint": problem.hint,
     }
+
+
+def read_sources(problems: Iterable[Problem], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the text of every file that `problems` name, for `render`.
+
+    Args:
+        problems: what is to be shown.
+        known: texts that were read already, by file.
+    """
+    found: dict[str, str] = {}
+    for name in {problem.position.file for problem in problems}:
+        if name in known:
+            found[name] = known[name]
+            continue
+        try:
+            with open(name, "rb") as file:  # noqa: PTH123 - a message's file name, not a path of ours
+                found[name] = file.read(LARGEST).decode("utf-8-sig", "replace")
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def render(problems: Sequence[Problem], sources: Mapping[str, str]) -> str:
+    """Return problems as people read them, each with its line and a caret.
+
+    Args:
+        problems: in the order in which they are shown.
+        sources: text of the files by name; a file that is missing is shown without its line. The
+            line of a secret that was written out is never shown.
+    """
+    lines = {name: split_lines(text) for name, text in sources.items()}
+    hidden = {(at.file, at.line) for at in (p.position for p in problems if p.code == "E107")}
+    shown: list[str] = []
+    for problem in problems:
+        at = problem.position
+        shown.append(_clean(str(problem)))
+        text = lines.get(at.file, [])
+        if at.line <= len(text) and (at.file, at.line) not in hidden:
+            shown.extend(_excerpt(text[at.line - 1], at.line, at.column - 1))
+        if problem.hint is not None:
+            shown.append(f"   hint: {_clean(problem.hint)}")
+    return "\n".join(shown)
+
+
+def _excerpt(line: str, number: int, column: int) -> tuple[str, str]:
+    start = max(0, column - _WIDEST // 2) if len(line) > _WIDEST else 0
+    cut = line[start : start + _WIDEST]
+    column = min(column - start, len(cut))
+    found = _TOKEN.match(cut, column)
+    span = cut[column : found.end()] if found else cut[column : column + 1]
+    gutter = f"{number:>5}"
+    before = " " * _cells(cut[:column])
+    carets = "^" * max(1, _cells(span))
+    return f"{gutter} | {_clean(cut)}".rstrip(), f"{' ' * len(gutter)} | {before}{carets}"
+
+
+def _clean(text: str) -> str:
+    """Return `text` without what could move a terminal's cursor or turn its direction."""
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if character.isspace()
+        else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
+
+
+def _cells(text: str) -> int:
+    """Return how many cells of a terminal `text` takes."""
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 2
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

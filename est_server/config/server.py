@@ -1,37 +1,90 @@
-"""server.yaml as operators write it."""
+"""server.yaml as operators write it; paths in it start at its folder.
+
+The docstrings and field descriptions become the JSON Schema that editors show (`est-server config
+schema server`).
+"""
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 
 from est_server.ports.ephemeral import Budget
 from est_server.ports.secret import Secret
-from est_server.profiles.scalars import Duration, Strict
+from est_server.profiles.scalars import Duration, Strict, duration_text
+
+_LAST_PORT = 65535
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+")
+_RATE = re.compile(r"([0-9]{1,6})/([0-9]{1,6})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _address(value: Any) -> Any:
     host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+    digits = port.isascii() and port.isdecimal() and len(port) <= len(str(_LAST_PORT))
+    if not colon or not _HOST.fullmatch(host) or not digits or int(port) > _LAST_PORT:
         raise ValueError("not an address like 0.0.0.0:8443 or [::1]:8443")
     return value
 
 
-def _budget(value: Any) -> Any:
-    count, slash, span = value.partition("/") if isinstance(value, str) else ("", "", "")
-    units = {"s": 1, "m": 60, "h": 3600}
-    if not slash or not count.isdecimal() or not span[:-1].isdecimal() or span[-1:] not in units:
-        raise ValueError("not a rate like 10/5m")
-    seconds = int(span[:-1]) * units[span[-1]]
-    if not int(count) or not seconds:
-        raise ValueError("a rate needs at least one attempt in at least one second")
-    return Budget(int(count), seconds)
+def _rate(value: Any) -> Budget:
+    if isinstance(value, Budget):
+        return value
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise ValueError("not a rate: attempts in a time (s, m, h, d), like 10/5m")
+    return Budget(int(match[1]), int(match[2]) * _SECONDS[match[3]])
 
 
-Address = Annotated[str, BeforeValidator(_address)]
-Rate = Annotated[Any, BeforeValidator(_budget)]
+def rate_text(value: Budget) -> str:
+    """Return a text that `Rate` reads as `value`: ``10/5m``."""
+    return f"{value.attempts}/{duration_text(timedelta(seconds=value.seconds))}"
+
+
+Address = Annotated[
+    str,
+    BeforeValidator(_address),
+    WithJsonSchema({"type": "string", "examples": ["0.0.0.0:8443", "[::1]:8443"]}),
+]
+"""A host and a port to listen on; port 0 takes a free one."""
+
+Rate = Annotated[
+    Budget,
+    PlainValidator(_rate),
+    PlainSerializer(rate_text, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+/[0-9]+[smhd]$", "examples": ["10/5m"]}),
+]
+"""How many attempts in which time, such as ``10/5m``."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
+"""A name that profiles and URLs use."""
+
+
+def _at_most(longest: timedelta) -> AfterValidator:
+    def check(value: timedelta) -> timedelta:
+        if not timedelta(0) < value <= longest:
+            raise ValueError(f"more than 0s and at most {duration_text(longest)} is expected")
+        return value
+
+    return AfterValidator(check)
+
+
+Timeout = Annotated[Duration, _at_most(timedelta(hours=1))]
+Window = Annotated[Duration, _at_most(timedelta(days=366))]
+
+File = Annotated[str, Field(min_length=1)]
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -41,53 +94,108 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 class TlsListener(Strict):
-    """A listener with TLS; paths start at server.yaml's folder."""
+    """EST over HTTPS."""
 
-    listen: Address
-    certificate: str = Field(description="PEM chain, the server's own certificate first")
-    key: Secret
+    listen: Address = "0.0.0.0:8443"
+    certificate: File = Field(
+        default="tls/server.pem", description="PEM chain, the server's own certificate first"
+    )
+    key: Secret = Field(
+        default=Secret("file", "tls/server.key"), description="PEM key of the certificate"
+    )
 
 
 class PublicListener(Strict):
-    """Plain HTTP for relying parties; `url` is what certificates carry."""
+    """Plain HTTP for relying parties: issuer certificates, revocation lists, OCSP."""
 
     listen: Address = "0.0.0.0:8080"
-    url: str = Field(pattern=r"^http://[^/]+(/.*)?$")
+    url: str = Field(
+        pattern=r"^http://[^/?#\s]+(/[^?#\s]*)?$",
+        max_length=256,
+        description="how relying parties reach this listener: certificates carry it, so it is "
+        "http (RFC 5280 8) and a name that works everywhere",
+    )
+
+
+class AdminListener(Strict):
+    """Health, metrics and administration over HTTPS."""
+
+    listen: Address = "127.0.0.1:8444"
+    certificate: File | None = Field(default=None, description="absent: that of est")
+    key: Secret | None = Field(default=None, description="absent: that of est")
 
 
 class Listeners(Strict):
     """Where the server listens."""
 
-    est: TlsListener
-    public: PublicListener | None = None
-    admin: TlsListener | None = None
+    est: TlsListener = TlsListener()
+    public: PublicListener | None = Field(default=None, description="absent: not served")
+    admin_: AdminListener = Field(default=AdminListener(), alias="admin")
+
+    @property
+    def admin(self) -> TlsListener:
+        """The admin listener, complete."""
+        given = self.admin_
+        return TlsListener(
+            listen=given.listen,
+            certificate=given.certificate or self.est.certificate,
+            key=given.key or self.est.key,
+        )
+
+
+class Ca(BaseModel):
+    """One certificate authority; the keys beside `backend` are the backend's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    backend: str = Field(description="which kind of CA: soft, or another that is installed")
 
 
 class State(Strict):
     """Where state is kept, by URL."""
 
-    ledger: str = "sqlite:///state/ledger.db"
-    ephemeral: str = "memory:"
+    ledger: str = Field(
+        default="sqlite:///state/ledger.db",
+        pattern=r"^sqlite:///.+$",
+        description="what may never be lost: sqlite:///FILE",
+    )
+    ephemeral: Literal["memory:"] = Field(
+        default="memory:", description="what may be lost: counts of failed attempts"
+    )
 
 
 class Credentials(Strict):
-    """The key that generated passwords are hashed with."""
+    """Enrollment credentials."""
 
-    key: Secret
+    key: Secret = Field(
+        default=Secret("file", "secrets/credentials.key"),
+        description="the HMAC key that generated passwords are stored with",
+    )
 
 
 class Limits(Strict):
     """What one peer may take."""
 
     body: int = Field(default=65536, ge=4096, le=1 << 20, description="octets of a request body")
-    handshake_timeout: Duration = timedelta(seconds=10)
-    body_timeout: Duration = timedelta(seconds=30)
-    idle_timeout: Duration = Field(
+    handshake_timeout: Timeout = Field(
+        default=timedelta(seconds=10), description="for a TLS handshake"
+    )
+    body_timeout: Timeout = Field(
+        default=timedelta(seconds=30), description="for all of a request body to arrive"
+    )
+    idle_timeout: Timeout = Field(
         default=timedelta(seconds=30), description="without a complete request, headers included"
     )
-    attempts_per_user: Rate = Field(default=Budget(10, 300), description="failed passwords: 10/5m")
-    attempts_per_address: Rate = Field(default=Budget(100, 300), description="100/5m")
-    idempotency_window: Duration = timedelta(hours=24)
+    attempts_per_user: Rate = Field(
+        default=Budget(10, 300), description="failed passwords for one user name from one address"
+    )
+    attempts_per_address: Rate = Field(
+        default=Budget(100, 300), description="failed passwords from one address"
+    )
+    idempotency_window: Window = Field(
+        default=timedelta(hours=24),
+        description="how long the same request gets the same certificate",
+    )
 
 
 class Log(Strict):
@@ -98,16 +206,25 @@ class Log(Strict):
 
 
 class ServerModel(Strict):
-    """server.yaml; the keys of a CA beside `backend` are the backend's own."""
+    """The server: where it listens, which CAs it has, where it keeps its state, whom it trusts."""
 
-    version: Literal["1"]
-    listeners: Listeners
-    cas: dict[str, dict[str, Any]] = Field(min_length=1)
+    version: Literal["1"] = Field(description="version of this file format")
+    listeners: Listeners = Listeners()
+    cas: dict[Name, Ca] = Field(min_length=1, description="the CAs, by the name profiles use")
     state: State = State()
-    trust: dict[str, str] = Field(default_factory=dict, description="name: PEM file of CA roots")
-    profiles: str = "profiles"
-    credentials: Credentials
+    trust: dict[Name, File] = Field(
+        default_factory=dict,
+        description="trust stores by the name profiles use: PEM files of manufacturers' CAs",
+    )
+    profiles: File = Field(default="profiles", description="the folder of the profiles")
+    credentials: Credentials = Credentials()
     limits: Limits = Limits()
-    realm: str = Field(default="est-server", pattern=r'^[^"\\\x00-\x1f]{1,64}$')
-    lenient_bodies: bool = Field(default=True, description="read PEM and DER bodies too")
+    realm: str = Field(
+        default="est-server",
+        pattern=r"^[ !#-\[\]-~]{1,64}$",
+        description="what HTTP Basic calls this server (RFC 9110 11.5)",
+    )
+    lenient_bodies: bool = Field(
+        default=True, description="read PEM and raw DER where RFC 8951 says base64"
+    )
     log: Log = Log()

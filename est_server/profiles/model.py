@@ -217,9 +217,13 @@ class Rule(Strict):
     """A veto in the Common Expression Language: refuses when `when` is not true."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    when: str = Field(min_length=1, description="a CEL expression that must be true")
+    when: str = Field(
+        min_length=1, max_length=4096, description="a CEL expression that must be true"
+    )
     message: str = Field(
-        min_length=1, description="told to the device; {device.id} and the like are filled in"
+        min_length=1,
+        max_length=500,
+        description="told to the device; {device.id} and the like are filled in",
     )
 
 

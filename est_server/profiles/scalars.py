@@ -10,10 +10,13 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w|y)")
+LONGEST = 9999
+"""Years: a certificate that ends after 9999-12-31 can't be written (RFC 5280 4.1.2.5)."""
+
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,18})){1,30}")
 
 
@@ -29,7 +32,20 @@ def _duration(value: Any) -> Any:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("not a duration: a whole number and a unit (s, m, h, d, w, y), like 90d")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > LONGEST * _UNITS["y"]:
+        raise ValueError(f"longer than {LONGEST}y")
+    return timedelta(seconds=seconds)
+
+
+def duration_text(value: timedelta) -> str:
+    """Return a text that `Duration` reads as `value`: ``90d``, ``36h``, ``0s``."""
+    seconds = int(value.total_seconds())
+    for unit in ("d", "h", "m"):
+        count, rest = divmod(seconds, _UNITS[unit])
+        if count and not rest:
+            return f"{count}{unit}"
+    return f"{seconds}s"
 
 
 def _oid(value: Any) -> Any:
@@ -41,6 +57,7 @@ def _oid(value: Any) -> Any:
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
+    PlainSerializer(duration_text, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}[smhdwy]$", "examples": ["90d"]}),
 ]
 """A time span such as ``90d``, ``12h`` or ``5m``."""

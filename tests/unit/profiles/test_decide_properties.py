@@ -285,7 +285,7 @@ def test_no_name_is_given_that_the_profile_does_not_allow(
     own = () if silent is None else silent.subject_alternative_names
     assert given_names[: len(own)] == own
     allowed = {
-        "dns": {"a.example.net", "A.example.NET"},
+        "dns": {"a.example.net", "A.example.NET", "*.example.net"},
         "ip": {"10.1.2.3"},
         "email": {"a@example.net"},
         "uri": {"urn:x"},

@@ -1,0 +1,103 @@
+"""What server.yaml names: backends, secrets, certificates, trust stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from est_server.config.backends import BackendUnusableError, find_backend
+from est_server.config.certificates import read_certificates, read_trust_store
+from est_server.config.secrets import check_secret, secrets_in
+from est_server.config.validate import validate_data
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from importlib.metadata import EntryPoint
+
+    from est_server.config.document import Document
+    from est_server.config.files import Files
+    from est_server.config.server import ServerModel
+    from est_server.pki.path import TrustStore
+    from est_server.ports.ca import Backend
+
+CaSettings = tuple["Backend", Any]
+"""A backend, and an instance of its `settings_model`."""
+
+
+def section(document: Document, name: str) -> dict[str, Any]:
+    """Return a section as written, for checks that don't wait for the rest to be right."""
+    found = document.node((name,))
+    return found if isinstance(found, dict) else {}
+
+
+def read_cas(
+    files: Files, document: Document, backends: tuple[EntryPoint, ...]
+) -> dict[str, CaSettings]:
+    """Return the CAs by name, each with its own backend's idea of its settings."""
+    settings: dict[str, CaSettings] = {}
+    for name, keys in section(document, "cas").items():
+        kind = keys.get("backend") if isinstance(keys, dict) else None
+        if not isinstance(kind, str):
+            continue  # `Ca` says so
+        try:
+            backend = find_backend(kind, backends)
+        except BackendUnusableError as error:
+            at = document.value("cas", name, "backend")
+            files.error(at, error.code, f"cas.{name}.backend: {error}", error.hint)
+            continue
+        own = {key: value for key, value in keys.items() if key != "backend"}
+        made, problems = validate_data(document, backend.settings_model, own, ("cas", name))
+        files.extend(problems)
+        if made is not None:
+            settings[name] = (backend, made)
+    return settings
+
+
+def check_secrets(
+    files: Files, document: Document, server: ServerModel, cas: Mapping[str, CaSettings]
+) -> None:
+    """Note every secret that is not there, or that others can read."""
+    named = [*secrets_in(server)]
+    for name, (_, settings) in cas.items():
+        named.extend(secrets_in(settings, ("cas", name)))
+    for path, secret in named:
+        if (problem := check_secret(document, path, secret, files.folder)) is not None:
+            files.extend([problem])
+
+
+def check_listeners(files: Files, document: Document, server: ServerModel) -> None:
+    """Note addresses that are taken twice, and certificates that can't be presented."""
+    listeners = server.listeners
+    taken: dict[str, str] = {}
+    for name in ("est", "public", "admin"):
+        listener = getattr(listeners, name)
+        if listener is None:
+            continue
+        address = listener.listen
+        if address in taken and not address.endswith(":0"):
+            text = f"listeners.{name}.listen: {address} is taken by {taken[address]}"
+            files.error(document.value("listeners", name, "listen"), "E214", text)
+        taken[address] = name
+    presented = {listeners.admin.certificate: "admin", listeners.est.certificate: "est"}
+    for file, name in presented.items():
+        path = files.folder / file
+        at = document.value("listeners", name, "certificate")
+        data = files.read(path, at, f"listeners.{name}.certificate: ")
+        if data is not None:
+            _, problems = read_certificates(data, str(path))
+            files.extend(problems)
+
+
+def read_trust(files: Files, document: Document) -> dict[str, TrustStore]:
+    """Return the trust stores by name."""
+    stores: dict[str, TrustStore] = {}
+    for name, file in section(document, "trust").items():
+        if not isinstance(file, str) or not file:
+            continue  # `ServerModel` says so
+        path = files.folder / file
+        data = files.read(path, document.value("trust", name), f"trust.{name}: ")
+        if data is not None:
+            store, problems = read_trust_store(name, data, str(path))
+            files.extend(problems)
+            if store is not None:
+                stores[name] = store
+    return stores

@@ -1,0 +1,62 @@
+"""The profiles that are shipped: all of them load, together, and say what they promise."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from config_world import World, certificates, codes
+
+PROFILES = Path(__file__).parents[3] / "profiles"
+NAMES = ["device", "industrial-802.1ar", "interop", "pq", "router"]
+WARNINGS = {"interop": ["W205", "W204", "W204"]}
+
+
+@pytest.fixture
+def shipped(folder) -> World:
+    folder.change(
+        "server.yaml",
+        "{acme: trust/acme.pem}",
+        "{acme-routers: trust/acme.pem, plant-makers: trust/acme.pem}",
+    )
+    folder.write("trust/acme.pem", certificates()["root"])
+    (folder.folder / "profiles/device.yaml").unlink()
+    return folder
+
+
+def test_every_example_is_tested():
+    assert sorted(path.stem for path in PROFILES.glob("*.yaml")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_loads_by_itself(shipped, name):
+    shipped.write(f"profiles/{name}.yaml", (PROFILES / f"{name}.yaml").read_text())
+    found = shipped.load()
+    assert codes(found.warnings) == WARNINGS.get(name, [])
+    assert list(found.profiles) == [name]
+
+
+def test_the_examples_load_together_but_for_the_label_that_only_one_can_have(shipped):
+    for name in NAMES:
+        shipped.write(f"profiles/{name}.yaml", (PROFILES / f"{name}.yaml").read_text())
+    problem = next(p for p in shipped.problems() if p.severity == "error")
+    assert (problem.code, problem.position) == (
+        "E202",
+        shipped.place("profiles/interop.yaml", "default]"),
+    )
+    shipped.change("profiles/interop.yaml", "[interop, default]", "[interop]")
+    labels = shipped.load().labels
+    assert set(labels) == {None, "default", "interop", "plant", "pq", "router"}
+
+
+def test_the_first_example_is_strict_and_renews_at_once(shipped):
+    shipped.write("profiles/device.yaml", (PROFILES / "device.yaml").read_text())
+    model = shipped.load().profiles["device"].model
+    assert model.registration == "registered"
+    assert model.subject.fields()["common_name"].from_ == "device.id"
+    assert not model.subject.as_requested
+    assert model.reenroll is not None
+    assert model.reenroll.window is None
+    assert model.certificate.lifetime == timedelta(days=90)
+    assert shipped.load().labels[None] == "device"

@@ -1,0 +1,439 @@
+"""Loading: every problem of every file in one run, each with its code and its place."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from datetime import timedelta
+from importlib.metadata import EntryPoint
+
+import pytest
+from config_world import NOW, PROFILE, World, certificates, codes, world
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from est_server.config.configuration import load
+from est_server.config.lints import lint_against_issuers
+from est_server.config.problems import CODES, read_sources, render
+from est_server.errors import ConfigurationError, Position
+from est_server.pki.plan import Pointers
+from est_server.profiles.profile import Issuer
+from est_server.profiles.rules import refusals
+
+DEVICE = "profiles/device.yaml"
+
+
+def issuer(name: str = "issuing", **pointers: tuple[str, ...]) -> Issuer:
+    certificate = x509.load_pem_x509_certificate(certificates()["issuing"].encode())
+    return Issuer(name, certificate, Pointers(**pointers))
+
+
+def test_a_right_configuration_loads_without_a_word(folder):
+    found = folder.load()
+    assert found.warnings == ()
+    assert found.labels == {"device": "device", "default": "device", None: "device"}
+    assert found.base == folder.folder
+    assert list(found.profiles) == ["device"]
+    assert found.profiles["device"].text == PROFILE
+    assert found.profiles["device"].model.certificate.lifetime == timedelta(days=90)
+    _, settings = found.ca_settings["issuing"]
+    assert settings.passphrase.reference == "file:secrets/ca.pass"
+    assert [len(found.trust["acme"].anchors), found.trust["acme"].intermediates] == [1, ()]
+    assert found.server.listeners.admin.certificate == "tls/server.pem"
+    assert found.server.listeners.admin.listen == "127.0.0.1:8444"
+
+
+def test_profiles_are_compiled_once_their_ca_is_open(folder):
+    folder.write(DEVICE, PROFILE + 'rules:\n- {name: a, when: "1 < 2", message: no}\n')
+    found = folder.load()
+    profile = found.compile({"issuing": issuer()})["device"]
+    assert profile.text == found.profiles["device"].text
+    assert refusals(profile.rules, {}) == [None]
+    assert profile.position("subject", "common_name") == folder.place(DEVICE, "common_name")
+    assert profile.position("labels", 1) == folder.place(DEVICE, "default")
+    with pytest.raises(ConfigurationError) as refused:
+        found.compile({"other": issuer()})
+    assert codes(refused.value.problems) == ["E200"]
+
+
+def test_six_mistakes_have_six_places_in_one_run(folder):
+    folder.write(
+        DEVICE,
+        """\
+version: 1
+labels: [device, default]
+ca: issuing
+authenticate:
+  - credential:
+  - client_certificate: {trust: acme, identity: subject.serialnumber}
+reenroll: {window: 30 days}
+subject: {comon_name: {from: device.id}}
+key: {allow: [EC-P256]}
+key: {allow: [EC-P384]}
+certificate: {lifetime: 90d, extended_key_usage: [clientauth]}
+""",
+    )
+    places = [
+        ("E103", folder.place(DEVICE, ":\n  - client")),
+        ("E104", folder.place(DEVICE, "subject.serialnumber")),
+        ("E104", folder.place(DEVICE, "30 days")),
+        ("E105", folder.place(DEVICE, "comon_name")),
+        ("E101", folder.place(DEVICE, "key:", 2)),
+        ("E104", folder.place(DEVICE, "clientauth")),
+    ]
+    # an empty value has no text: it is right behind its colon
+    places[0] = ("E103", dataclasses.replace(places[0][1], column=16))
+    assert [(p.code, p.position) for p in folder.problems()] == places
+
+
+def test_every_file_is_checked_in_one_run(folder):
+    folder.change("server.yaml", "cas:", "oops: 1\ncas:")
+    folder.change("server.yaml", "passphrase: file:secrets/ca.pass", "passphrase: hunter2")
+    folder.write("trust/acme.pem", "nothing")
+    folder.change(DEVICE, "ca: issuing", "ca: isuing")
+    folder.write("profiles/other.yaml", "version: 2\n")
+    problems = folder.problems()
+    assert codes(problems) == [
+        *("E105", "E107"),
+        "E211",
+        "E200",
+        *("E106", "E106", "E106", "E106", "E106", "E104"),
+    ]
+    assert "hunter2" not in "".join(map(str, problems))
+    assert "hunter2" not in render(problems, read_sources(problems, {}))
+
+
+def test_the_profiles_are_checked_even_if_the_server_file_is_no_yaml(folder):
+    folder.write("server.yaml", "a: [\n")
+    folder.change(DEVICE, "EC-P256", "EC-P265")
+    assert codes(folder.problems()) == ["E100", "E204"]
+
+
+def rule(when: str, name: str = "a") -> str:
+    return f'- {{name: {name}, when: "{when}", message: no}}\n'
+
+
+def change(file: str, old: str, new: str, at: str | None = None, number: int = 1):
+    """Return a mistake: what it changes and where it is reported."""
+
+    def make(world: World) -> Position:
+        world.change(file, old, new)
+        return world.place(file, at or new, number)
+
+    return make
+
+
+def add(file: str, text: str, at: str, number: int = 1):
+    def make(world: World) -> Position:
+        world.write(file, (world.read(file) if (world.folder / file).exists() else "") + text)
+        return world.place(file, at, number)
+
+    return make
+
+
+def mode(world: World) -> Position:
+    (world.folder / "ca/issuing.key").chmod(0o640)
+    return world.place("server.yaml", "file:ca/issuing.key")
+
+
+def gone(file: str, at: str | None):
+    def make(world: World) -> Position:
+        (world.folder / file).unlink()
+        if at is None:
+            return Position(str(world.folder / file), 1, 1)
+        return world.place("server.yaml", at)
+
+    return make
+
+
+def no_cel(world: World) -> Position:
+    world.write(DEVICE, PROFILE + "rules:\n" + rule("true"))
+    return world.place(DEVICE, '"true"')
+
+
+def taken(world: World) -> Position:
+    world.write("profiles/other.yaml", PROFILE.replace("device, default", "x, device"))
+    return world.place("profiles/other.yaml", "device]")
+
+
+def renamed(world: World) -> Position:
+    (world.folder / DEVICE).rename(world.folder / "profiles/My Device.yaml")
+    return Position(str(world.folder / "profiles/My Device.yaml"), 1, 1)
+
+
+def listeners(world: World) -> Position:
+    world.change("server.yaml", "  public:", "  est: {listen: 127.0.0.1:8444}\n  public:")
+    return Position(str(world.folder / "server.yaml"), 2, 1)
+
+
+def leaf(world: World) -> Position:
+    world.write("trust/acme.pem", certificates()["root"] + certificates()["server"])
+    return world.place("trust/acme.pem", "-----BEGIN", 2)
+
+
+def der(world: World) -> Position:
+    root = x509.load_pem_x509_certificate(certificates()["root"].encode())
+    (world.folder / "trust/acme.pem").write_bytes(root.public_bytes(Encoding.DER))
+    return Position(str(world.folder / "trust/acme.pem"), 1, 1)
+
+
+def expired(world: World) -> Position:
+    return world.place("server.yaml", "trust/acme.pem")
+
+
+SAN = "subject_alternative_names: "
+MISTAKES = [
+    ("E100", change(DEVICE, "[EC-P256]", "*x.y", ".y")),
+    ("E101", add(DEVICE, "ca: x\n", "ca:", 2)),
+    ("E102", change(DEVICE, "ca: issuing", "ca: &a issuing", "&a")),
+    ("E103", change(DEVICE, "ca: issuing", "ca: ~", "~")),
+    ("E104", change(DEVICE, "90d", "90", "90}")),
+    ("E104", change("server.yaml", "http://pki", "https://pki", '"https')),
+    ("E104", add("server.yaml", "limits: {body: 1}\n", "1}")),
+    ("E104", add("server.yaml", "limits: {idle_timeout: 0s}\n", "0s")),
+    ("E104", add("server.yaml", "limits: {body_timeout: 2h}\n", "2h")),
+    ("E104", add("server.yaml", "limits: {idempotency_window: 9999y}\n", "9999y")),
+    ("E104", add("server.yaml", "state: {ledger: mysql://x}\n", "mysql")),
+    ("E104", change("server.yaml", "{acme:", "{The Acme:", "The")),
+    ("E105", add("server.yaml", "trsut: {}\n", "trsut")),
+    ("E106", change(DEVICE, "{lifetime: 90d}", "{}", "certificate")),
+    ("E107", change("server.yaml", "file:secrets/ca.pass", "hunter2")),
+    ("E108", add(DEVICE, "rules: " + "[" * 32, "[", 34)),
+    ("E109", gone("server.yaml", None)),
+    ("E109", gone("trust/acme.pem", "trust/acme.pem")),
+    ("E109", gone("tls/server.pem", "listeners")),
+    ("E200", change(DEVICE, "ca: issuing", "ca: isuing", "isuing")),
+    (
+        "E201",
+        change(DEVICE, "  - credential: {}", "  - client_certificate: {trust: acne}", "acne"),
+    ),
+    ("E202", taken),
+    ("E202", change(DEVICE, "[device,", "[default,", "default", 2)),
+    *(
+        ("E203", change(DEVICE, "[device,", f"[{label},", label))
+        for label in ("cacerts", "SimpleEnroll", "nonce", "RENEWAL-INFO", "a/b", "x" * 129, "..")
+    ),
+    ("E204", change(DEVICE, "[EC-P256]", "[EC-P265]", "EC-P265")),
+    ("E204", change(DEVICE, "[EC-P256]", "[RSA-1024+]", "RSA-1024+")),
+    (
+        "E205",
+        change(DEVICE, "subject:\n  common_name: {from: device.id}", "subject: {}", "subject"),
+    ),
+    ("E206", add(DEVICE, "rules:\n" + rule("true") + rule("false"), "rules")),
+    ("E207", add(DEVICE, SAN + '{dns: {allow: ["r*.x"], max: 1}}\n', '"r*.x"')),
+    ("E207", add(DEVICE, SAN + "{ip: {allow: [10.0.0.1/8], max: 1}}\n", "10.0")),
+    ("E207", add(DEVICE, SAN + "{dns: {fixed: [a b]}}\n", "a b")),
+    ("E207", change(DEVICE, "common_name:", "country: {fixed: XYZ}\n  common_name:", "XYZ")),
+    ("E208", add(DEVICE, "rules:\n" + rule("device.site =="), '"device')),
+    ("E208", add(DEVICE, "rules:\n" + rule("divice.id == device.id"), '"divice')),
+    ("E208", add(DEVICE, "rules:\n" + rule("1 + 1"), '"1 + 1')),
+    ("E209", no_cel),
+    ("E210", change("server.yaml", "backend: soft", "backend: sfot", "sfot")),
+    ("E211", add("trust/acme.pem", "-----BEGIN CERTIFICATE-----\nAA\n", "-----BEGIN", 2)),
+    (
+        "E211",
+        add(
+            "trust/acme.pem",
+            "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
+            "-----BEGIN",
+            2,
+        ),
+    ),
+    (
+        "E211",
+        add(
+            "tls/server.pem",
+            "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n",
+            "-----BEGIN",
+            3,
+        ),
+    ),
+    ("E211", leaf),
+    ("E211", der),
+    ("E212", mode),
+    ("E213", gone("ca/issuing.key", "file:ca/issuing.key")),
+    ("E213", change("server.yaml", "file:secrets/ca.pass", "env:NOBODY_SETS_THIS")),
+    ("E213", change("server.yaml", "file:secrets/ca.pass", "file:secrets")),
+    ("E214", listeners),
+    (
+        "E215",
+        change(
+            DEVICE,
+            "authenticate:\n  - credential: {}\nreenroll: {window: 30d}\n",
+            "authenticate: []\n",
+            "authenticate",
+        ),
+    ),
+    ("E216", renamed),
+    ("E217", gone(DEVICE, "version")),
+    ("E218", add(DEVICE, "registration: none\n", "device.id")),
+    ("E219", change(DEVICE, "90d", "30s")),
+    ("W201", change(DEVICE, "90d}", "90d, extended_key_usage: [serverAuth]}", "extended")),
+    ("W203", add(DEVICE, SAN + '{dns: {allow: ["*.x"]}}\n', "allow", 2)),
+    ("W203", add(DEVICE, SAN + "{ip: {allow: [10.0.0.0/8]}}\n", "allow", 2)),
+    ("W204", add(DEVICE, SAN + "{as_requested: true}\n", "true")),
+    (
+        "W205",
+        lambda world: (
+            change(DEVICE, "device.id", "identity.name", "credential")(world)
+            and add(DEVICE, "registration: none\n", "credential")(world)
+        ),
+    ),
+    (
+        "W206",
+        lambda world: (
+            change(DEVICE, "90d}", "90d, pointers: [ca-issuers]}")(world)
+            and change("server.yaml", "pki.example.net", "localhost:8080", '"http')(world)
+        ),
+    ),
+    ("W207", change(DEVICE, "30d", "90d")),
+    ("W208", change(DEVICE, "30d", "30d, grace_after_expiry: 91d", "91d")),
+    ("W211", change(DEVICE, "authenticate:\n  - credential: {}\n", "authenticate: []\n", "auth")),
+]
+
+
+@pytest.mark.parametrize(("code", "make"), MISTAKES)
+def test_a_mistake_has_its_code_and_its_place(folder, monkeypatch, code, make):
+    if make is no_cel:
+        monkeypatch.setitem(sys.modules, "cel", None)
+    at = make(folder)
+    problem = folder.only()
+    assert (problem.code, problem.position) == (code, at), str(problem)
+    assert problem.severity == ("error" if code.startswith("E") else "warning")
+    assert len(render([problem], read_sources([problem], {})).splitlines()) >= 1
+
+
+def test_every_code_of_a_file_has_a_test():
+    elsewhere = {"W202", "W209", "W210", "W301", "W302", "W303"}
+    assert {code for code, _ in MISTAKES} | elsewhere == set(CODES)
+
+
+def test_the_right_file_has_none_of_the_warnings(folder):
+    folder.change(DEVICE, "90d}", "90d, extended_key_usage: []}")
+    folder.write(
+        DEVICE, folder.read(DEVICE) + SAN + "{dns: {allow: [a.b]}, ip: {allow: ['::1']}}\n"
+    )
+    assert folder.problems() == ()
+
+
+@pytest.mark.parametrize(
+    ("points", "code", "said"),
+    [
+        ((), "E210", "installed: none"),
+        (
+            (
+                EntryPoint("soft", "a:B", "est_server.backends"),
+                EntryPoint("soft", "c:D", "est_server.backends"),
+            ),
+            "E210",
+            "uninstall all but one of a:B, c:D",
+        ),
+        (
+            (EntryPoint("soft", "no_such_module:B", "est_server.backends"),),
+            "E209",
+            "pip install 'est-server[soft]'",
+        ),
+        (
+            (EntryPoint("soft", "backends.soft:NoSuchName", "est_server.backends"),),
+            "E210",
+            "it comes from backends.soft:NoSuchName",
+        ),
+    ],
+)
+def test_a_backend_that_cant_be_had_says_what_to_do(folder, points, code, said):
+    folder.backends = points
+    problem = folder.only()
+    assert (problem.code, problem.hint) == (code, said)
+    assert problem.position == folder.place("server.yaml", "soft")
+
+
+def test_the_same_backend_found_twice_is_one(folder):
+    folder.backends *= 2
+    assert folder.problems() == ()
+
+
+def test_a_bundle_is_sorted_into_anchors_and_the_rest(folder):
+    pem = certificates()
+    folder.write("trust/acme.pem", f"the root\n{pem['root']}\nand below it\n{pem['issuing']}")
+    store = folder.load().trust["acme"]
+    assert [one.subject.rfc4514_string() for one in store.anchors] == ["CN=Root"]
+    assert [one.subject.rfc4514_string() for one in store.intermediates] == ["CN=Issuing"]
+    folder.write("trust/acme.pem", pem["issuing"])
+    store = folder.load().trust["acme"]
+    assert [one.subject.rfc4514_string() for one in store.anchors] == ["CN=Issuing"]
+
+
+def test_a_secret_in_the_environment_is_enough(folder, monkeypatch):
+    folder.change("server.yaml", "file:secrets/ca.pass", "env:CA_PASS")
+    monkeypatch.setenv("CA_PASS", "x")
+    assert folder.problems() == ()
+
+
+def test_the_digest_is_that_of_every_file_and_of_no_place(folder, tmp_path_factory):
+    first = folder.load()
+    elsewhere = world(tmp_path_factory.mktemp("elsewhere"))
+    assert elsewhere.load().digest == first.digest
+    for name in ("server.yaml", DEVICE, "trust/acme.pem", "tls/server.pem"):
+        before = elsewhere.load().digest
+        elsewhere.write(name, elsewhere.read(name) + "\n")
+        assert elsewhere.load().digest != before, name
+
+
+def test_names_in_messages_are_those_on_the_command_line(folder, monkeypatch):
+    monkeypatch.chdir(folder.folder.parent)
+    folder.change(DEVICE, "EC-P256", "x")
+    name = folder.folder.name
+    with pytest.raises(ConfigurationError) as refused:
+        load(
+            (folder.folder / "server.yaml").relative_to(folder.folder.parent),
+            backends=folder.backends,
+        )
+    assert refused.value.problems[0].position.file == f"{name}/profiles/device.yaml"
+
+
+def test_other_files_in_the_folder_are_not_profiles(folder):
+    for name in ("README.md", "profile.schema.json", ".device.yaml", "device.yaml~", "x.yml"):
+        folder.write(f"profiles/{name}", "not: [yaml")
+    assert folder.problems() == ()
+
+
+def test_warnings_that_need_the_issuers_and_the_time(folder):
+    folder.change(DEVICE, "90d}", "90d, pointers: [crl, ca-issuers]}")
+    found = folder.load()
+    issuers = {"issuing": issuer(ca_issuers=("http://pki.example.net/aia/issuing.cer",))}
+    problems = lint_against_issuers(found, issuers, NOW)
+    assert [(p.code, p.position) for p in problems] == [("W210", folder.place(DEVICE, "crl"))]
+    end = issuers["issuing"].certificate.not_valid_after_utc
+    problems = lint_against_issuers(found, issuers, end - timedelta(days=89))
+    assert (problems[0].code, problems[0].position) == ("W202", folder.place(DEVICE, "90d"))
+    assert codes(lint_against_issuers(found, issuers, end - timedelta(days=91))) == ["W210"]
+    problems = lint_against_issuers(found, issuers, NOW + timedelta(days=3651))
+    assert codes(problems) == ["W202", "W210", "W209"]
+    assert problems[2].position == folder.place("server.yaml", "trust/acme.pem")
+    assert {problem.severity for problem in problems} == {"warning"}
+
+
+# openssl x509 -req -in request.pem -signkey key.pem: no extensions, so no basicConstraints
+VERSION_1 = """\
+-----BEGIN CERTIFICATE-----
+MIIBIzCByQIUN0vAB2hDHGMKXmDLRSKPCwmNVCgwCgYIKoZIzj0EAwIwEzERMA8G
+A1UEAwwIT2xkIHJvb3QwIBcNMjYxMTI0MDIyMjI3WhgPMjEyNjEwMzEwMjIyMjda
+MBMxETAPBgNVBAMMCE9sZCByb290MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
+MezuAbbD9y/A46hf8uYROg8/94dSGl2AJdI0itcTSXD2qTFeSzuXksTfzViQTJ5F
+4LFHW7fi+H8CZj3GQfqpBzAKBggqhkjOPQQDAgNJADBGAiEAzG7yR9Mxiqd/8w9W
+70IfuXehSxxtpnH+6NDI5XEb3WUCIQCdCWcA4Oa4HlXetleYy2xokhSrA7fYzI58
+y08jOxYMJQ==
+-----END CERTIFICATE-----
+"""
+
+
+def test_a_root_from_before_extensions_is_a_ca(folder):
+    folder.write("trust/acme.pem", VERSION_1)
+    (anchor,) = folder.load().trust["acme"].anchors
+    assert anchor.version == x509.Version.v1
+
+
+def test_a_time_that_can_t_work_says_what_could(folder):
+    folder.write("server.yaml", folder.read("server.yaml") + "limits: {body_timeout: 2h}\n")
+    message = "limits.body_timeout: more than 0s and at most 1h is expected"
+    assert folder.only().message == message
