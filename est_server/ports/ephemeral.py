@@ -11,8 +11,9 @@ class Budget:
     """How many attempts in which time.
 
     Attributes:
-        attempts: how many are allowed within `seconds`.
-        seconds: length of the sliding window.
+        attempts: how many are allowed at once, at least 1.
+        seconds: the time after which all of them are free again; each one by itself comes back
+            after ``seconds / attempts``.
     """
 
     attempts: int

@@ -3,8 +3,14 @@
 Durability: when a write returns, it survives the loss of power. Atomicity: one call is one
 transaction; adapters may let concurrent calls share a commit, in which case one call's failure
 leaves the others untouched. Concurrency: several processes may use one ledger; a write that lost
-against another raises `Conflict` and changes nothing. When the store can't be reached or is full,
-every method raises `BackendUnavailable("ledger.unavailable", …)`.
+against another raises `Conflict` and changes nothing. A caller that is cancelled while it writes
+does not learn whether its write happened; it happens whole or not at all.
+
+When the store can't be reached or is full, every method raises
+`BackendUnavailable("ledger.unavailable", …)` and what was being written is not there; a disk that
+failed in the middle of a commit may still show it, whole, after a restart. What the store can't
+keep exactly (text with a lone surrogate, a serial number of more than 20 octets) raises
+`Malformed("ledger.value", …)`, and a search for it finds nothing.
 
 All times are aware and in UTC, with the precision of a microsecond or better.
 """
@@ -86,7 +92,8 @@ class RequestRecord:
 
     Attributes:
         idempotency_key: digest of profile, identity, purpose and CertificationRequestInfo; unique
-            among requests that are not rejected and younger than the idempotency window.
+            among requests that are not rejected and younger than the idempotency window. Empty when
+            it is read from a request that gave it up.
         plan: the certificate plan as JSON, before anything is asked of a CA.
     """
 
@@ -142,8 +149,8 @@ class Reservation:
     """Everything that must be durable before a CA is asked.
 
     Attributes:
-        credential_id: the credential that pays one use, if any; spending it is part of the
-            transaction.
+        credential_id: the credential that pays one use, if any, the same as the request's;
+            spending it is part of the transaction.
         register: a device to create because the profile registers at first enrollment.
     """
 
@@ -195,7 +202,11 @@ class Ledger(Protocol):
     async def reserve_and_record(
         self, reservation: Reservation, certificate: CertificateRecord, *, window_start: datetime
     ) -> None:
-        """`reserve` and `record` in one transaction, for a CA that holds its signature."""
+        """`reserve` and `record` in one transaction, for a CA that holds its signature.
+
+        Raises:
+            Conflict: as in `reserve`.
+        """
         ...
 
     async def settle(
@@ -209,7 +220,11 @@ class Ledger(Protocol):
         ...
 
     async def presume(self, request_id: str, certificate: CertificateRecord) -> None:
-        """Write a certificate as ``presumed`` and reject its request, freeing key and use."""
+        """Write a certificate as ``presumed`` and reject its request, freeing key and use.
+
+        Raises:
+            Conflict: ``request.state`` if the request is not reserved; ``serial.duplicate``.
+        """
         ...
 
     async def record_decision(self, decision: DecisionRecord) -> None:
@@ -337,7 +352,10 @@ class Ledger(Protocol):
         identity: str | None = None,
         limit: int = 20,
     ) -> Sequence[DecisionRecord]:
-        """Return decisions, newest first, that match every argument given."""
+        """Return decisions that match every argument given, newest identifier first.
+
+        Identifiers sort by time (`est_server.enrollment.identifiers`).
+        """
         ...
 
     async def remember_profiles(

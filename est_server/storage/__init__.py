@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 MEMORY = "memory:"
+REDIS = ("redis", "rediss", "unix")
 
 
 def sqlite_path(url: str, base: Path) -> Path:
@@ -21,7 +22,8 @@ def sqlite_path(url: str, base: Path) -> Path:
         ValueError: another kind of URL; the text names what is supported.
     """
     if not url.startswith(SQLITE) or len(url) == len(SQLITE):
-        raise ValueError(f"ledger URL {url!r}: use sqlite:///state/ledger.db")
+        scheme = url.partition("://")[0]  # the rest may hold a password
+        raise ValueError(f"ledger {scheme!r}: use sqlite:///RELATIVE or sqlite:////ABSOLUTE/PATH")
     return base / url.removeprefix(SQLITE)
 
 
@@ -34,6 +36,7 @@ def open_ledger(url: str, base: Path) -> Ledger:
 
     Raises:
         ValueError: as in `sqlite_path`.
+        BackendUnavailable: ``ledger.unavailable``: the file can't be opened.
     """
     from est_server.storage.sqlite import SqliteLedger  # noqa: PLC0415 - only what is used loads
 
@@ -41,13 +44,24 @@ def open_ledger(url: str, base: Path) -> Ledger:
 
 
 def open_ephemeral(url: str) -> Ephemeral:
-    """Return the ephemeral store behind `url`.
+    """Return the ephemeral store behind `url`: ``memory:``, or Redis, which need not be there yet.
+
+    Args:
+        url: from server.yaml.
 
     Raises:
-        ValueError: an unknown kind of URL.
+        ValueError: another kind of URL; the text names what is supported.
     """
-    from est_server.storage.memory import MemoryEphemeral  # noqa: PLC0415 - only what is used loads
+    if url == MEMORY:
+        from est_server.storage.memory import MemoryEphemeral  # noqa: PLC0415 - only what is used
 
-    if url != MEMORY:
-        raise ValueError(f"ephemeral URL {url!r}: use memory:")
-    return MemoryEphemeral()
+        return MemoryEphemeral()
+    scheme = url.partition("://")[0]
+    if scheme not in REDIS:
+        raise ValueError(
+            f"ephemeral store {scheme!r}: use memory:, redis://HOST:PORT/0, rediss://HOST:PORT/0 "
+            "or unix:///PATH"
+        )
+    from est_server.storage.redis import RedisEphemeral  # noqa: PLC0415 - only what is used
+
+    return RedisEphemeral(url)

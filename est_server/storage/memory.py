@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from est_server.ports.ephemeral import Budget, Ephemeral
 
 MOST_KEYS = 100_000
+_SHORT = 16  # octets of a key's digest
+_ROUNDING = 1e-6  # seconds
+
+
+def short(key: str) -> bytes:
+    """Return a digest of a key: keys hold what anyone sends, of any length."""
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_SHORT).digest()
 
 
 class MemoryEphemeral:
@@ -20,34 +28,44 @@ class MemoryEphemeral:
 
     The number is the time at which the key's budget is whole again. An attempt moves it on by
     ``seconds / attempts``; an attempt that would move it beyond ``seconds`` from now is refused.
+
+    Args:
+        clock: seconds that never go back.
+        most_keys: how many keys are remembered; the one that spent longest ago goes first.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, most_keys: int = MOST_KEYS
+    ) -> None:
         self._clock = clock
-        self._whole_at: OrderedDict[str, float] = OrderedDict()
+        self._most_keys = most_keys
+        self._whole_at: OrderedDict[bytes, float] = OrderedDict()
 
     async def spend(self, key: str, budget: Budget) -> int:
         """Take one attempt; see `Ephemeral.spend`."""
-        now = self._clock()
-        after = max(self._whole_at.get(key, now), now) + budget.seconds / budget.attempts
-        if after - now > budget.seconds + 1e-9:
-            return math.ceil(after - now - budget.seconds)
-        self._whole_at[key] = after
-        self._whole_at.move_to_end(key)
-        while len(self._whole_at) > MOST_KEYS:
-            self._whole_at.popitem(last=False)
-        return 0
+        name = short(key)
+        wait, whole_at = self._after(name, budget)
+        if not wait:
+            self._whole_at[name] = whole_at
+            self._whole_at.move_to_end(name)
+            if len(self._whole_at) > self._most_keys:
+                self._whole_at.popitem(last=False)
+        return wait
 
     async def peek(self, key: str, budget: Budget) -> int:
         """Tell what `spend` would say; see `Ephemeral.peek`."""
-        now = self._clock()
-        after = max(self._whole_at.get(key, now), now) + budget.seconds / budget.attempts
-        wait = after - now - budget.seconds
-        return math.ceil(wait) if wait > 1e-9 else 0
+        return self._after(short(key), budget)[0]
 
     async def close(self) -> None:
         """Forget everything."""
         self._whole_at.clear()
+
+    def _after(self, name: bytes, budget: Budget) -> tuple[int, float]:
+        """Return the seconds to wait for an attempt and when the budget is whole after it."""
+        now = self._clock()
+        whole_at = max(self._whole_at.get(name, now), now) + budget.seconds / budget.attempts
+        wait = whole_at - now - budget.seconds
+        return (math.ceil(wait) if wait > _ROUNDING else 0), whole_at
 
 
 _: Callable[[], Ephemeral] = MemoryEphemeral

@@ -15,6 +15,7 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",  # WAL with NORMAL may lose acknowledged commits with the power
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-16384",  # KiB
+    "PRAGMA wal_autocheckpoint=4000",  # pages; copying back rarely spares rewriting hot pages
     "PRAGMA journal_size_limit=67108864",  # bytes that -wal keeps after a checkpoint
     "PRAGMA journal_mode=WAL",
 )

@@ -20,20 +20,22 @@ from est_server.storage import statements as sql
 from est_server.storage.sqlite_file import connect, is_busy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from sqlalchemy import ColumnElement, Executable, Select
 
-_DIALECT = sqlite_dialect.dialect(paramstyle="named")
+_DIALECT = sqlite_dialect.dialect(paramstyle="qmark")
 _BUSY_FOR = 2.0  # seconds; readers wait only while another process recovers or closes the file
-_BUSY_PAUSE = 0.003
+_BUSY_PAUSE = 0.004
+_BUSY_TRIES = int(_BUSY_FOR / _BUSY_PAUSE)
 
 
 @cache
-def text(statement: Executable) -> str:
-    """Return the SQL of one of `statements`; there are as many as that module has."""
-    return sql.compiled(statement, _DIALECT)
+def prepared(statement: Executable) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """Return the SQL of one of `statements`, and what picks its parameters from a mapping."""
+    found = sql.compiled(statement, _DIALECT)
+    return found.text, found.picker()
 
 
 class SqliteReads:
@@ -44,7 +46,7 @@ class SqliteReads:
         self._connection: sqlite3.Connection | None = connect(path)
         self._listing: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="listing")
-        self._filtered: dict[tuple[int, tuple[str, ...]], str] = {}
+        self._filtered: dict[tuple[int, tuple[str, ...]], sql.Compiled] = {}
         self._closed = False
 
     async def one(self, statement: Executable, values: Mapping[str, Any]) -> sqlite3.Row | None:
@@ -53,15 +55,15 @@ class SqliteReads:
         Raises:
             BackendUnavailable: ``ledger.unavailable``.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _BUSY_FOR
+        query, picked = prepared(statement)
+        tries = _BUSY_TRIES
         while True:
             try:
-                found = self._hot().execute(text(statement), values).fetchall()
+                found = self._hot().execute(query, picked(values)).fetchall()
             except sqlite3.Error as error:
                 if not is_busy(error):
                     self._drop()
-                elif loop.time() < deadline:
+                elif tries := tries - 1:
                     await asyncio.sleep(_BUSY_PAUSE)
                     continue
                 raise _unreadable(error) from error
@@ -76,7 +78,7 @@ class SqliteReads:
         Raises:
             BackendUnavailable: ``ledger.unavailable``.
         """
-        return await self._list(text(statement), {})
+        return await self._list(prepared(statement)[0], ())
 
     async def page(
         self,
@@ -95,7 +97,7 @@ class SqliteReads:
         if (found := self._filtered.get(key)) is None:
             filtered = statement.where(*(filters[name] for name in used))
             found = self._filtered[key] = sql.compiled(filtered, _DIALECT)
-        return await self._list(found, {**wanted, "most": max(limit, 0)})
+        return await self._list(found.text, found.picker()({**wanted, "most": max(limit, 0)}))
 
     def close(self) -> None:
         """Finish the listing that runs, then close."""
@@ -118,22 +120,22 @@ class SqliteReads:
             self._connection.close()
             self._connection = None
 
-    async def _list(self, statement: str, values: Mapping[str, Any]) -> list[sqlite3.Row]:
+    async def _list(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
         if self._closed:
             raise _unreadable("it is closed")
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self._listed, statement, values)
+            return await loop.run_in_executor(self._thread, self._listed, query, values)
         except sqlite3.Error as error:
             raise _unreadable(error) from error
         except (UnicodeEncodeError, OverflowError):
             return []
 
-    def _listed(self, statement: str, values: Mapping[str, Any]) -> list[sqlite3.Row]:
+    def _listed(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
         if self._listing is None:
             self._listing = connect(self._path, wait=_BUSY_FOR)
         try:
-            return self._listing.execute(statement, values).fetchall()
+            return self._listing.execute(query, values).fetchall()
         except sqlite3.Error:
             self._listing.close()
             self._listing = None

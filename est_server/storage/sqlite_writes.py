@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from est_server.errors import Conflict, NotFound
 from est_server.storage import rows
 from est_server.storage import statements as sql
-from est_server.storage.sqlite_reads import text
+from est_server.storage.sqlite_reads import prepared
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -41,8 +41,8 @@ def reserve(
     if reservation.credential_id is not None:
         _spend(db, reservation.credential_id, key)
     record_decision(db, reservation.decision)
-    if (device := reservation.register) is not None and not _finds(
-        db, sql.DEVICE, {"device": device.id}
+    if (device := reservation.register) is not None and (
+        _find(db, sql.DEVICE, {"device": device.id}) is None
     ):
         _execute(db, sql.ADD_DEVICE, rows.device_row(device))
     _add_request(db, reservation.request, state)
@@ -51,7 +51,7 @@ def reserve(
 def _spend(db: sqlite3.Connection, credential_id: str, key: bytes) -> None:
     if _execute(db, sql.SPEND, {"credential": credential_id}):
         return
-    if _finds(db, sql.REQUEST_BY_KEY, {"key": key}):
+    if _find(db, sql.REQUEST_BY_KEY, {"key": key}) is not None:
         raise _duplicate()  # its twin took the last use: the answer is the twin's certificate
     raise Conflict("credential.spent", "this credential has no use left")
 
@@ -61,9 +61,7 @@ def _add_request(
 ) -> None:
     row = rows.request_row(request)
     row["state"] = state
-    if state == "reserved" and _finds(
-        db, sql.CERTIFICATE, {"ca": row["ca"], "serial_number": row["serial_number"]}
-    ):
+    if state == "reserved" and _find(db, sql.CERTIFICATE, row) is not None:
         raise _serial_exists()
     try:
         _execute(db, sql.ADD_REQUEST, row)
@@ -137,7 +135,7 @@ def set_device_state(
     db: sqlite3.Connection, device_id: str, state: str, expected: Collection[str], at: int
 ) -> None:
     """Change a device's state; see `Ledger.set_device_state`."""
-    row = db.execute(text(sql.DEVICE), {"device": device_id}).fetchone()
+    row = _find(db, sql.DEVICE, {"device": device_id})
     if row is None:
         raise NotFound("device.unknown", f"there is no device {device_id}")
     if row["state"] not in expected:
@@ -171,7 +169,7 @@ def remember_profiles(
 ) -> None:
     """Keep the profile texts that are new."""
     for digest, (name, content) in profiles.items():
-        if not _finds(db, sql.PROFILE_TEXT, {"digest_": digest}):
+        if _find(db, sql.PROFILE_TEXT, {"digest_": digest}) is None:
             row = {"digest": digest, "name": name, "text": content, "first_seen": at}
             _execute(db, sql.ADD_PROFILE_TEXT, row)
 
@@ -193,11 +191,16 @@ def touch(db: sqlite3.Connection) -> None:
 
 
 def _execute(db: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]) -> int:
-    return db.execute(text(statement), values).rowcount
+    query, picked = prepared(statement)
+    return db.execute(query, picked(values)).rowcount
 
 
-def _finds(db: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]) -> bool:
-    return db.execute(text(statement), values).fetchone() is not None
+def _find(
+    db: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]
+) -> sqlite3.Row | None:
+    query, picked = prepared(statement)
+    row: sqlite3.Row | None = db.execute(query, picked(values)).fetchone()
+    return row
 
 
 def _breaks(error: sqlite3.IntegrityError, column: str) -> bool:

@@ -6,7 +6,9 @@ connection: building a statement for each call would cost more than running it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     and_,
@@ -32,21 +34,43 @@ from est_server.storage.tables import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sqlalchemy import ColumnElement, Executable
     from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.compiler import SQLCompiler
 
 
-def compiled(statement: Executable, dialect: Dialect) -> str:
-    """Return the driver's text of a statement; values are named parameters.
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement as its driver takes it.
+
+    Attributes:
+        text: SQL with positional parameters.
+        names: the parameters in their order.
+    """
+
+    text: str
+    names: tuple[str, ...]
+
+    def picker(self) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+        """Return what takes this statement's parameters out of a mapping, in order."""
+        if len(self.names) > 1:
+            return itemgetter(*self.names)
+        return lambda values: tuple(values[name] for name in self.names)
+
+
+def compiled(statement: Executable, dialect: Dialect) -> Compiled:
+    """Compile a statement for a dialect with positional parameters.
 
     Raises:
         ValueError: the statement holds a value of its own, which the text alone would lose.
     """
-    found = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every statement here is a clause
+    found: SQLCompiler = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every statement here is a clause
     held = [name for name, value in found.params.items() if value is not None]
     if held:
         raise ValueError(f"values in the statement: {held}")
-    return str(found)
+    return Compiled(str(found), tuple(found.positiontup or ()))
 
 
 _p = bindparam
