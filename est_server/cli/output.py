@@ -1,96 +1,93 @@
-"""What commands share: the configuration option, output as table or JSON, exit codes."""
+"""Results: JSON for programs; for people a table on a terminal, aligned text in a pipe."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-
-    from est_server.config.configuration import Configuration
-    from est_server.ports.ledger import Ledger
-
-ConfigOption = Annotated[
-    Path,
-    typer.Option(
-        "-c",
-        "--config",
-        envvar="EST_SERVER_CONFIG",
-        help="server.yaml",
-        show_default=True,
-    ),
-]
-OutputOption = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="form")]
-SERVER_YAML = Path("server.yaml")
-
-REFUSED, USAGE, INVALID_CONFIGURATION, UNAVAILABLE = 1, 2, 3, 4
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
 
-@contextmanager
-def fail_on_known_errors() -> Iterator[None]:
-    """Turn the taxonomy into a message and an exit code; anything else is a bug and a traceback."""
-    from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
+def show(form: str, value: Mapping[str, Any], hidden: Sequence[str] = ()) -> None:
+    """Print one thing, a key a line.
 
-    try:
-        yield
-    except ConfigurationError as error:
-        show_problems(error.problems)
-        sys.exit(INVALID_CONFIGURATION)
-    except EstServerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"   hint: {error.hint}", file=sys.stderr)
-        sys.exit(UNAVAILABLE if isinstance(error, BackendUnavailable) else REFUSED)
-
-
-def show_problems(problems: Sequence[Any]) -> None:
-    """Print every problem with its line and a caret, and how many there are."""
-    from est_server.config.problems import render
-
-    sources: dict[str, str] = {}
-    for file in {problem.position.file for problem in problems}:
-        if Path(file).is_file():
-            sources[file] = Path(file).read_text(encoding="utf-8", errors="replace")
-    print(render(problems, sources), file=sys.stderr)
-    errors = sum(problem.severity == "error" for problem in problems)
-    print(f"{len(problems)} problems ({errors} errors)", file=sys.stderr)
-
-
-@asynccontextmanager
-async def opened(config: Path) -> AsyncIterator[tuple[Configuration, Ledger]]:
-    """Load the configuration and open its ledger."""
-    from est_server.app import ready_ledger
-    from est_server.config.configuration import load
-
-    configuration = load(config)
-    ledger = ready_ledger(configuration, migrate=False)
-    try:
-        yield configuration, ledger
-    finally:
-        await ledger.close()
-
-
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a command's coroutine."""
-    return asyncio.run(work)
-
-
-def show(output: str, value: Any, rows: Sequence[Sequence[Any]] | None = None) -> None:
-    """Print `value` as JSON, or `rows` (the first is the header) aligned for people."""
-    if output == "json":
-        print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    Args:
+        form: table or json.
+        value: keys and values in JSON's types.
+        hidden: keys that people are not shown.
+    """
+    if form == "json":
+        show_json(value)
         return
-    if rows is None:
-        rows = [(key, "" if item is None else item) for key, item in value.items()]
-    texts = [[str("" if cell is None else cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
+    _table(None, [(key, item) for key, item in value.items() if key not in hidden])
+
+
+def show_list(form: str, values: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print many things of a kind, a line each.
+
+    Args:
+        form: table or json.
+        values: keys and values in JSON's types.
+        columns: the keys that people are shown, in order.
+    """
+    if form == "json":
+        show_json(values)
+        return
+    header = [column.upper().replace("_", " ") for column in columns]
+    _table(header, [[value[column] for column in columns] for value in values])
+
+
+def show_json(value: Any) -> None:
+    """Print JSON, indented."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def iso(time: datetime | None) -> str | None:
+    """Return a time as JSON has it: ISO 8601 in UTC."""
+    return None if time is None else time.isoformat()
+
+
+def text(value: Any) -> str:
+    """Return a value for people: nothing of it can steer the terminal."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(text(item) for item in value)
+        case dict():
+            return ", ".join(f"{key}={text(item)}" for key, item in value.items())
+    found = str(value)
+    if found.isprintable():
+        return found
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in found)
+
+
+def _table(header: Sequence[str] | None, rows: Sequence[Sequence[Any]]) -> None:
+    texts = [[text(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(header, texts)
+        return
+    if header is not None:
+        texts.insert(0, list(header))
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
+
+
+def _rich_table(header: Sequence[str] | None, texts: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=header is not None)
+    for column in header or ("", ""):
+        table.add_column(column, overflow="fold")
+    for row in texts:
+        table.add_row(*map(Text, row))  # as it is: brackets are no markup
+    Console(highlight=False).print(table)

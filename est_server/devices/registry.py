@@ -1,26 +1,19 @@
-"""Devices: what makes a valid one, and the states it passes through."""
+"""What may stand in the register of devices."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from est_server.errors import Malformed, NotFound
-from est_server.ports.ledger import Device, DeviceState
+from est_server.ports.ledger import Device
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from est_server.ports.ledger import Ledger
-
 LONGEST_ID = 128
-
-# action -> (states it starts from, state it leads to); retired is the end
-LIFECYCLE: Mapping[str, tuple[tuple[DeviceState, ...], DeviceState]] = {
-    "quarantine": (("active",), "quarantined"),
-    "release": (("quarantined",), "active"),
-    "retire": (("active", "quarantined"), "retired"),
-}
+LONGEST_ATTRIBUTE = 1024
+MOST_ATTRIBUTES = 64
 
 
 def new_device(
@@ -32,31 +25,39 @@ def new_device(
 ) -> Device:
     """Return a device that can be registered.
 
+    Args:
+        device_id: 1 to 128 printable characters without space at either end.
+        profile: one of `profiles`.
+        attributes: the operator's own words about it; rules and subjects read them.
+        profiles: the configuration's profiles, by name.
+        now: the time.
+
     Raises:
-        Malformed: ``device.id``.
+        Malformed: ``device.id``, ``device.attribute``.
         NotFound: ``profile.unknown``.
     """
     if (
         not 1 <= len(device_id) <= LONGEST_ID
         or not device_id.isprintable()
-        or (device_id != device_id.strip())
+        or device_id != device_id.strip()
     ):
-        raise Malformed("device.id", f"a device id has 1 to {LONGEST_ID} printable characters")
+        raise Malformed(
+            "device.id",
+            f"a device id has 1 to {LONGEST_ID} printable characters, no space at its ends",
+        )
     if profile not in profiles:
         known = ", ".join(sorted(profiles))
         raise NotFound(
             "profile.unknown", f"there is no profile {profile!r}", hint=f"known: {known}"
         )
+    if len(attributes) > MOST_ATTRIBUTES:
+        raise Malformed("device.attribute", f"more than {MOST_ATTRIBUTES} attributes")
+    for name, value in attributes.items():
+        if not name.isidentifier():  # rules say device.site
+            raise Malformed("device.attribute", f"{name!r} can't be an attribute's name")
+        if len(value) > LONGEST_ATTRIBUTE or not value.isprintable():
+            raise Malformed(
+                "device.attribute",
+                f"{name} has more than {LONGEST_ATTRIBUTE} characters, or unprintable ones",
+            )
     return Device(device_id, profile, now, attributes=dict(attributes))
-
-
-async def change_state(ledger: Ledger, device_id: str, action: str, now: datetime) -> DeviceState:
-    """Do one action of `LIFECYCLE` and return the new state.
-
-    Raises:
-        NotFound: ``device.unknown``.
-        Conflict: ``device.state``.
-    """
-    expected, state = LIFECYCLE[action]
-    await ledger.set_device_state(device_id, state, expected=expected, at=now)
-    return state

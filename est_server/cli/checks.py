@@ -1,0 +1,307 @@
+"""The checks of `doctor`: each looks at one thing and says what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+import stat
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cryptography import x509
+
+from est_server.app import ready_ledger, system_clock
+from est_server.cli.nodes import ALIVE_FOR, running_here
+from est_server.config.configuration import load
+from est_server.config.secrets import secrets_in
+from est_server.config.server import host_and_port
+from est_server.errors import BackendUnavailable, EstServerError
+from est_server.ports.ca import BackendContext
+from est_server.ports.ephemeral import Budget
+from est_server.storage import open_ephemeral
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from est_server.config.configuration import Configuration
+    from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ledger import Ledger
+    from est_server.ports.secret import Secret
+    from est_server.profiles.profile import ConfigPath
+
+_CA_SOON = timedelta(days=90)
+_TLS_SOON = timedelta(days=30)
+_SKEW = timedelta(minutes=1)
+_FEW_FILES = 4096  # a connection takes one
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, and the next step if it is not well."""
+
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    next: str | None = None
+
+
+@dataclass(slots=True)
+class Patient:
+    """What the checks look at."""
+
+    path: Path
+    configuration: Configuration
+    now: datetime
+    authorities: dict[str, CertificateAuthority] = field(default_factory=dict)
+    unusable: dict[str, BackendUnavailable] = field(default_factory=dict)
+    ledger: Ledger | None = None
+    ledger_error: EstServerError | None = None
+
+
+async def run_checks(config: Path) -> list[dict[str, Any]]:
+    """Return {"check", "status", "detail", "next"} for everything that was looked at.
+
+    Raises:
+        ConfigurationError: the configuration can't be read, so there is nothing to look at.
+    """
+    patient = Patient(config, load(config), system_clock())
+    _open(patient)
+    found = []
+    try:
+        for name, (_, check) in CHECKS.items():
+            found += [
+                {
+                    "check": name,
+                    "status": finding.status,
+                    "detail": finding.detail,
+                    "next": finding.next,
+                }
+                async for finding in check(patient)
+            ]
+    finally:
+        for authority in patient.authorities.values():
+            await authority.close()
+        if patient.ledger is not None:
+            await patient.ledger.close()
+    return found
+
+
+def _open(patient: Patient) -> None:
+    configuration = patient.configuration
+    for name, (backend, settings) in configuration.ca_settings.items():
+        try:
+            context = BackendContext(name, configuration.base, system_clock)
+            patient.authorities[name] = backend.open(settings, context)
+        except BackendUnavailable as error:
+            patient.unusable[name] = error
+    try:
+        patient.ledger = ready_ledger(configuration, migrate=False)
+    except EstServerError as error:
+        patient.ledger_error = error
+
+
+async def _config(patient: Patient) -> AsyncIterator[Finding]:
+    yield Finding("ok", f"valid, digest {patient.configuration.digest[:12]}")
+    for problem in patient.configuration.warnings:
+        yield Finding("warn", str(problem), problem.hint)
+
+
+async def _keys(patient: Patient) -> AsyncIterator[Finding]:
+    for where, secret in _secrets(patient.configuration):
+        name = ".".join(map(str, where))
+        path = secret.path(patient.configuration.base)
+        if path is None:
+            try:
+                secret.read(patient.configuration.base)
+            except OSError as error:
+                yield Finding("fail", f"{name}: {error.strerror}", f"set {secret.name}")
+            continue
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.open("rb").close()
+        except OSError as error:
+            yield Finding(
+                "fail", f"{name}: {path}: {error.strerror}", "restore it, or fix its owner"
+            )
+            continue
+        if mode & 0o077:
+            yield Finding("fail", f"{name}: {path} has mode {mode:04o}", f"chmod 600 {path}")
+        else:
+            yield Finding("ok", f"{name}: {path} is private")
+
+
+def _secrets(configuration: Configuration) -> Iterator[tuple[ConfigPath, Secret]]:
+    yield from secrets_in(configuration.server)
+    for ca, (_, settings) in configuration.ca_settings.items():
+        yield from secrets_in(settings, ("cas", ca))
+
+
+async def _test_signature(patient: Patient) -> AsyncIterator[Finding]:
+    for name, error in patient.unusable.items():
+        yield Finding("fail", f"{name}: {error.message}", error.hint)
+    for name, authority in patient.authorities.items():
+        health = await authority.health()
+        then = None if health.ok else f"est-server ca test-sign {name} -c {patient.path}"
+        yield Finding("ok" if health.ok else "fail", f"{name}: {health.detail}", then)
+
+
+async def _ca_expiry(patient: Patient) -> AsyncIterator[Finding]:
+    for name, authority in patient.authorities.items():
+        certificates = authority.certificates()
+        for certificate in (certificates.issuer, *certificates.chain):
+            what = f"{name}: {certificate.subject.rfc4514_string()}"
+            yield _expiry(what, certificate, patient.now, _CA_SOON, "make its successor")
+
+
+async def _tls(patient: Patient) -> AsyncIterator[Finding]:
+    listeners = patient.configuration.server.listeners
+    for name, listener in (("est", listeners.est), ("admin", listeners.admin)):
+        path = patient.configuration.base / listener.certificate
+        try:
+            leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        except (OSError, ValueError) as error:
+            yield Finding("fail", f"{name}: {path}: {error}", "put a PEM chain there, leaf first")
+            continue
+        then = f"replace {path}, then est-server config reload -c {patient.path}"
+        yield _expiry(f"{name}: {path}", leaf, patient.now, _TLS_SOON, then)
+
+
+def _expiry(
+    what: str, certificate: x509.Certificate, now: datetime, soon: timedelta, then: str
+) -> Finding:
+    end = certificate.not_valid_after_utc
+    text = f"{what} ends {end:%Y-%m-%d}"
+    if end <= now:
+        return Finding("fail", text, then)
+    return Finding("warn", text, then) if end <= now + soon else Finding("ok", text)
+
+
+async def _ledger(patient: Patient) -> AsyncIterator[Finding]:
+    url = patient.configuration.server.state.ledger
+    if patient.ledger is None:
+        error = patient.ledger_error
+        yield Finding("fail", f"{url}: {error}", None if error is None else error.hint)
+        return
+    try:
+        await patient.ledger.ping()
+    except BackendUnavailable as error:
+        yield Finding("fail", f"{url}: {error.message}", error.hint)
+        return
+    yield Finding("ok", f"{url}: the schema fits; reads and writes")
+    if parked := len(await patient.ledger.unsettled()):
+        text = f"{parked} reserved requests without an outcome"
+        yield Finding("warn", text, "a server settles them when it starts")
+
+
+async def _ephemeral(patient: Patient) -> AsyncIterator[Finding]:
+    url = patient.configuration.server.state.ephemeral
+    try:
+        store = open_ephemeral(url)
+    except ValueError as error:
+        yield Finding("fail", str(error), "fix state.ephemeral")
+        return
+    await store.peek("doctor", Budget(1, 1))
+    await store.close()
+    yield Finding("ok", f"{url} answers")
+
+
+async def _clock(patient: Patient) -> AsyncIterator[Finding]:
+    then = "set the clock: timedatectl set-ntp true"
+    now = patient.now
+    late = [
+        f"CA {name} begins {found.certificates().issuer.not_valid_before_utc:%F %TZ}"
+        for name, found in patient.authorities.items()
+        if found.certificates().issuer.not_valid_before_utc > now
+    ]
+    if patient.ledger is not None:
+        late += [
+            f"certificate {found.serial_number:x} was issued {found.issued_at:%F %TZ}"
+            for found in await patient.ledger.certificates(limit=1)
+            if found.issued_at > now + _SKEW
+        ]
+    for reason in late:
+        yield Finding("fail", f"it is {now:%F %TZ} here, but {reason}", then)
+    if not late:
+        yield Finding("ok", f"{now:%F %TZ}, behind no certificate")
+
+
+async def _ports(patient: Patient) -> AsyncIterator[Finding]:
+    ours = bool(await _running(patient))
+    listeners = patient.configuration.server.listeners
+    for name, listener in (
+        ("est", listeners.est),
+        ("public", listeners.public),
+        ("admin", listeners.admin),
+    ):
+        if listener is not None:
+            yield _port(f"{name}: {listener.listen}", listener.listen, ours=ours)
+
+
+def _port(what: str, address: str, *, ours: bool) -> Finding:
+    host, port = host_and_port(address)
+    try:
+        socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and ours:
+            return Finding("ok", f"{what} is taken, and a server of ours runs here")
+        then = f"see who has it: ss -ltnp 'sport = :{port}'"
+        if error.errno == errno.EACCES:
+            then = "take a port from 1024, or give the service CAP_NET_BIND_SERVICE"
+        return Finding("fail", f"{what}: {error.strerror}", then)
+    return Finding("ok", f"{what} is free")
+
+
+async def _nodes(patient: Patient) -> AsyncIterator[Finding]:
+    if patient.ledger is None:
+        return
+    nodes = await patient.ledger.nodes()
+    if not nodes:
+        yield Finding("ok", "no server runs")
+    for node in nodes:
+        what = f"pid {node.pid} on {node.host}"
+        if node.seen_at <= patient.now - ALIVE_FOR:
+            text = f"{what} was last seen {node.seen_at:%F %TZ}"
+            yield Finding("warn", text, "it ended without a word; look at its log")
+        elif node.reload_error is not None:
+            then = "mend it: est-server config check"
+            yield Finding("warn", f"{what} kept its configuration: {node.reload_error}", then)
+        elif node.config_digest != patient.configuration.digest:
+            text = f"{what} runs configuration {node.config_digest[:12]}, not this one"
+            yield Finding("warn", text, f"est-server config reload -c {patient.path}")
+        else:
+            yield Finding("ok", f"{what} runs this configuration")
+
+
+async def _running(patient: Patient) -> list[Any]:
+    if patient.ledger is None:
+        return []
+    return list(running_here(await patient.ledger.nodes(), patient.now))
+
+
+async def _files(_: Patient) -> AsyncIterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{soft} open files allowed"
+    if soft == resource.RLIM_INFINITY or soft >= _FEW_FILES:
+        yield Finding("ok", text)
+    else:
+        yield Finding("warn", text, f"ulimit -n {hard}, or LimitNOFILE= in the unit")
+
+
+CHECKS: Mapping[str, tuple[str, Callable[[Patient], AsyncIterator[Finding]]]] = {
+    "config": ("server.yaml, profiles and trust files", _config),
+    "keys": ("secret files are there, readable and private", _keys),
+    "ca": ("every CA makes a test signature", _test_signature),
+    "ca-expiry": ("CA certificates end later than in 90 days", _ca_expiry),
+    "tls-expiry": ("TLS certificates end later than in 30 days", _tls),
+    "ledger": ("the schema fits this release; reads and writes", _ledger),
+    "ephemeral": ("the store of counters answers", _ephemeral),
+    "clock": ("the time is not before what was made already", _clock),
+    "ports": ("listeners' ports are free, or ours", _ports),
+    "nodes": ("running servers, and whether they run this configuration", _nodes),
+    "files": ("enough files may be open at once", _files),
+}

@@ -1,0 +1,136 @@
+"""The why command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from est_server.cli.cert import serial_number
+from est_server.cli.gates import show_gates, show_plan, show_verdict
+from est_server.cli.lazy import command_group
+from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
+from est_server.cli.output import iso, show_json, text
+
+if TYPE_CHECKING:
+    from est_server.ports.ledger import DecisionRecord, Ledger
+
+app = command_group("Explain a decision.")
+
+
+@app.command()
+def why(
+    identifier: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="A decision (d_…), request (r_…), serial or device."),
+    ],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Of how many decisions.")] = 20,
+    config: ConfigOption = SERVER_YAML,
+    output: OutputOption = "table",
+) -> None:
+    """Explain why something was issued or refused, newest first.
+
+    Each gate is shown with its outcome and the line of the profile that decided; the profile's
+    digest tells which text that was. JSON: [{"decision", "request", "at", "verdict", "rule",
+    "message", "operation", "label", "identity", "device", "profile", "profile_digest",
+    "profile_changed_since", "ca", "serial", "gates": [{"rule", "ok", "detail", "at"}], "plan"}].
+
+    Example: est-server why d_06h0nq0sw135w641gea4y645kv
+    """
+
+    async def work() -> list[dict[str, Any]]:
+        from hashlib import sha256
+
+        from est_server.errors import NotFound
+
+        async with opened(config) as (configuration, ledger):
+            found = await _decisions(ledger, identifier, limit)
+            if not found:
+                hint = "give a decision (d_…), a request (r_…), a serial number or a device"
+                raise NotFound("why.unknown", f"nothing is known of {identifier}", hint=hint)
+            today = {
+                name: sha256(profile.text.encode()).hexdigest()
+                for name, profile in configuration.profiles.items()
+            }
+            return [_decision_dict(decision, today) for decision in found]
+
+    found = asyncio.run(work())
+    if output == "json":
+        show_json(found)
+        return
+    for number, decision in enumerate(found):
+        if number:
+            print()
+        _print(decision)
+
+
+async def decisions_of_device(ledger: Ledger, device_id: str, limit: int) -> list[DecisionRecord]:
+    """Return the newest decisions about a device, or about whoever used its name."""
+    found = {
+        decision.id: decision
+        for decision in (
+            *await ledger.decisions(identity=device_id, limit=limit),
+            *await ledger.decisions(device_id=device_id, limit=limit),
+        )
+    }
+    newest = sorted(found.values(), key=lambda decision: (decision.at, decision.id), reverse=True)
+    return newest[:limit]
+
+
+async def _decisions(ledger: Ledger, identifier: str, limit: int) -> list[DecisionRecord]:
+    if identifier.startswith("d_"):
+        found = await ledger.decisions(decision_id=identifier)
+    elif identifier.startswith("r_"):
+        found = await ledger.decisions(request_id=identifier)
+    else:
+        found = await decisions_of_device(ledger, identifier, limit)
+    if found:
+        return list(found)
+    # a device may be called d_7, and a serial number may look like a device
+    if identifier.startswith(("d_", "r_")):
+        return await decisions_of_device(ledger, identifier, limit)
+    if (number := serial_number(identifier)) is None:
+        return []
+    certificates = await ledger.certificates(serial_number=number)
+    return [
+        decision
+        for certificate in certificates
+        for decision in await ledger.decisions(request_id=certificate.request_id)
+    ]
+
+
+def _decision_dict(decision: DecisionRecord, today: dict[str, str]) -> dict[str, Any]:
+    return {
+        "decision": decision.id,
+        "request": decision.request_id,
+        "at": iso(decision.at),
+        "verdict": decision.verdict,
+        "rule": decision.rule,
+        "message": decision.message,
+        "operation": decision.operation,
+        "label": decision.label,
+        "identity": decision.identity,
+        "device": decision.device_id,
+        "profile": decision.profile,
+        "profile_digest": decision.profile_digest,
+        "profile_changed_since": today.get(decision.profile) != decision.profile_digest,
+        "ca": decision.ca,
+        "serial": None if decision.serial_number is None else f"{decision.serial_number:x}",
+        **json.loads(decision.trace),
+    }
+
+
+def _print(decision: dict[str, Any]) -> None:
+    changed = ", another one than today's" if decision["profile_changed_since"] else ""
+    print(f"decision {decision['decision']} at {decision['at']}")
+    print(f"  {decision['operation']} by {text(decision['identity']) or 'nobody known'}")
+    print(f"  profile {decision['profile']}@{decision['profile_digest'][:12]}{changed}")
+    if decision["request"]:
+        print(f"  request {decision['request']}")
+    if decision["serial"]:
+        print(f"  certificate {decision['serial']} of CA {decision['ca']}")
+    show_gates(decision["gates"])
+    show_verdict(decision["verdict"], decision["rule"], decision["message"])
+    show_plan(decision["plan"])
