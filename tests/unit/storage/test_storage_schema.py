@@ -41,7 +41,9 @@ def test_tables_and_migrations_are_the_same(path):
     # alembic compares neither the columns of a primary key nor the rows of a partial index
     fresh = create_engine("sqlite://")
     metadata.create_all(fresh)
-    texts = "SELECT type, name, sql FROM sqlite_master WHERE tbl_name NOT LIKE 'alembic%' ORDER BY name"
+    texts = (
+        "SELECT type, name, sql FROM sqlite_master WHERE tbl_name NOT LIKE 'alembic%' ORDER BY name"
+    )
     with engine.connect() as migrated, fresh.connect() as made:
         kinds = [
             {(row[0], row[1]): index_text(row) for row in found.exec_driver_sql(texts)}
