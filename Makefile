@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := var/demo
-PACKAGES := openssl curl strongswan-pki default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
+PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
+	default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
 
 .PHONY: run test lint unit interop peers clean
 
@@ -24,12 +25,14 @@ lint: $(VENV)/.tested
 interop: $(VENV)/.tested peers
 	$(BIN)/python -m pytest tests/e2e -k "interop or idevid"
 
-# the real clients of the interop tests, where this user may install them
+# the real peers of the tests, where this user may install them
 peers:
-	@if ! { command -v pki && command -v javac && test -e /usr/share/java/bctls.jar; } >/dev/null; then \
+	@missing=; for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q ' installed$$' || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
-		else echo "peers missing; as root: apt-get install $(PACKAGES)"; fi; fi
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+		else echo "peers missing; as root: apt-get install$$missing"; fi; fi
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
