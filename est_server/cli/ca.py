@@ -29,7 +29,7 @@ def _open(config: Path, name: str | None = None) -> dict[str, tuple[str, Certifi
         NotFound: ``ca.unknown``.
         BackendUnavailable: it can't be opened.
     """
-    from est_server.app import open_authorities
+    from est_server.app.parts import open_authorities
     from est_server.config.configuration import load
     from est_server.errors import NotFound
 

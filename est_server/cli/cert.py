@@ -104,7 +104,7 @@ async def _matching(
     """Return the newest that match; with `span`, those that are still valid and end within it."""
     if span is None:
         return list(await ledger.certificates(**wanted, limit=limit))
-    from est_server.app import system_clock
+    from est_server.app.clock import system_clock
 
     now = system_clock()
     found: list[CertificateRecord] = []
@@ -183,7 +183,7 @@ def export(
         from cryptography import x509
         from cryptography.hazmat.primitives.serialization import Encoding
 
-        from est_server.app import open_authorities
+        from est_server.app.parts import open_authorities
         from est_server.errors import NotFound
 
         async with opened(config) as (configuration, ledger):

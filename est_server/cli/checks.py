@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cryptography import x509
 
-from est_server.app import ready_ledger, system_clock
+from est_server.app.clock import system_clock
+from est_server.app.parts import ready_ledger
 from est_server.cli.nodes import ALIVE_FOR, running_here
 from est_server.config.configuration import load
 from est_server.config.secrets import secrets_in

@@ -100,7 +100,7 @@ def new_credential(
         NotFound: ``profile.unknown``.
         Malformed: ``credential.username``, ``credential.profile``.
     """
-    from est_server.app import system_clock
+    from est_server.app.clock import system_clock
     from est_server.enrollment import credentials as passwords
     from est_server.enrollment.identifiers import new_identifier
     from est_server.errors import Malformed, NotFound
@@ -194,7 +194,7 @@ def revoke(
     """
 
     async def work() -> dict[str, Any]:
-        from est_server.app import system_clock
+        from est_server.app.clock import system_clock
 
         async with opened(config) as (_, ledger):
             now = system_clock()

@@ -67,7 +67,7 @@ def add(
     span = duration(expires, "--expires")
 
     async def work() -> dict[str, Any]:
-        from est_server.app import system_clock
+        from est_server.app.clock import system_clock
         from est_server.cli.device_import import register
         from est_server.devices.registry import new_device
 
@@ -187,7 +187,7 @@ def show_(
 
 def _change(action: Action, device_id: str, config: Path, output: str) -> None:
     async def work() -> dict[str, Any]:
-        from est_server.app import system_clock
+        from est_server.app.clock import system_clock
         from est_server.devices.lifecycle import change_state
 
         async with opened(config) as (_, ledger):

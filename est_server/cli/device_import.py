@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from est_server.app import system_clock
+from est_server.app.clock import system_clock
 from est_server.cli.credential import credential_dict, new_credential
 from est_server.cli.options import opened
 from est_server.cli.output import show, show_json

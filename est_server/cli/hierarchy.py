@@ -12,7 +12,7 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import TypeAdapter, ValidationError
 
-from est_server.app import system_clock
+from est_server.app.clock import system_clock
 from est_server.config.server import Address
 from est_server.pki import authority
 from est_server.pki.keys import KEY_ALGORITHMS, generate_key

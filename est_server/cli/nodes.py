@@ -43,7 +43,7 @@ async def reload_nodes(ledger: Ledger, answers_within: float = ANSWERS_WITHIN) -
     Returns:
         {"node", "pid", "config", "error"} for each; an error is None where the reload worked.
     """
-    from est_server.app import system_clock
+    from est_server.app.clock import system_clock
 
     before = running_here(await ledger.nodes(), system_clock())
     refused: dict[str, str] = {}

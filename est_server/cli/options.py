@@ -45,7 +45,7 @@ async def opened(config: Path) -> AsyncIterator[tuple[Configuration, Ledger]]:
         ConfigurationError: with every problem of every file.
         BackendUnavailable: the ledger is not there, or its schema is another release's.
     """
-    from est_server.app import ready_ledger
+    from est_server.app.parts import ready_ledger
     from est_server.config.configuration import load
 
     configuration = load(config)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from est_server.app import open_authorities, rulebook_of, system_clock
+from est_server.app.clock import system_clock
+from est_server.app.parts import open_authorities, rulebook_of
 from est_server.cli.options import opened
 from est_server.enrollment.request import EnrollmentRequest
 from est_server.errors import EstServerError, Malformed, NotFound, Unauthenticated

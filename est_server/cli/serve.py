@@ -24,6 +24,6 @@ def serve(
 
     Example: est-server serve -c pki/server.yaml
     """
-    from est_server.app import serve as run_server
+    from est_server.app.server import serve as run_server
 
     run_server(config, migrate=auto_migrate)

@@ -31,7 +31,7 @@ class AdminEndpoint:
 
     Attributes:
         ledger: pinged by `/readyz`.
-        health: each CA's last test signature; the watcher in `est_server.app` renews it.
+        health: each CA's last test signature; the watcher in `est_server.app.server` renews it.
     """
 
     ledger: Ledger

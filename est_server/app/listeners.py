@@ -1,0 +1,107 @@
+"""Addresses, the TLS that is spoken there, and what a label answers to everybody."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from est_server.config.server import host_and_port
+from est_server.errors import BackendUnavailable
+from est_server.profiles.csr_attributes import csr_attributes
+from est_server.web import metrics
+from est_server.web.est import Pages
+from est_server.web.http import http_server
+from est_server.web.tls_context import server_context
+from est_server.wire.cms import certs_only
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AsyncExitStack
+    from pathlib import Path
+
+    from aiohttp import web
+
+    from est_server.config.server import TlsListener
+    from est_server.enrollment.service import Rulebook
+    from est_server.ports.ca import CertificateAuthority
+    from est_server.profiles.profile import Profile
+    from est_server.web.http import HttpLimits
+    from est_server.web.tls import ServerTls
+
+_BACKLOG = 1024
+_GRACE = 5.0  # seconds that open connections have when the server stops
+_SHUTDOWN_SECONDS = 2.0
+
+
+async def listen(
+    stack: AsyncExitStack,
+    address: str,
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    limits: HttpLimits,
+    tls: tuple[ServerTls, float] | None = None,
+) -> None:
+    """Serve `handler` until `stack` is closed.
+
+    Args:
+        stack: closes the listener first, then waits for its connections.
+        address: host and port.
+        handler: answers requests.
+        limits: of a connection.
+        tls: the listener's TLS and the seconds a handshake may take; None for plain HTTP.
+    """
+    host, port = host_and_port(address)
+    protocols = http_server(handler, limits)
+    options: dict[str, Any] = {}
+    if tls is not None:
+        spoken, handshake_seconds = tls
+        options = {
+            "ssl": spoken,
+            "ssl_handshake_timeout": handshake_seconds,
+            "ssl_shutdown_timeout": _SHUTDOWN_SECONDS,
+        }
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(protocols, host, port, backlog=_BACKLOG, **options)
+    stack.push_async_callback(protocols.shutdown, _GRACE)
+    stack.callback(protocols.pre_shutdown)
+    stack.callback(listener.close)
+
+
+def tls_context(listener: TlsListener, base: Path, *, ask: bool) -> Any:
+    """Return the context of a TLS listener.
+
+    Args:
+        listener: names certificate and key.
+        base: the folder of server.yaml.
+        ask: whether to ask clients for a certificate.
+
+    Raises:
+        BackendUnavailable: ``tls.certificate``: they can't be read.
+    """
+    try:
+        chain = x509.load_pem_x509_certificates((base / listener.certificate).read_bytes())
+        key: Any = load_pem_private_key(listener.key.read(base), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise BackendUnavailable(
+            "tls.certificate",
+            f"the listener's certificate or key can't be read: {error}",
+            hint=f"check {listener.certificate} and {listener.key.reference}",
+        ) from error
+    metrics.SERVER_CERTIFICATE_NOT_AFTER.set(chain[0].not_valid_after_utc.timestamp())
+    return server_context(chain, key, request_client_certificate=ask)
+
+
+def pages_of(
+    rulebook: Rulebook, authorities: Mapping[str, CertificateAuthority]
+) -> dict[str | None, Pages]:
+    """Return what each label answers to everybody: cacerts and csrattrs."""
+
+    def page(profile: Profile) -> Pages:
+        certificates = authorities[profile.model.ca].certificates()
+        cacerts = certs_only([certificates.issuer, *certificates.chain])
+        return Pages(cacerts, csr_attributes(profile))
+
+    made = {name: page(profile) for name, profile in rulebook.profiles.items()}
+    return {label: made[name] for label, name in rulebook.labels.items()}

@@ -1,0 +1,57 @@
+"""What this process says about itself in the ledger, so that commands find and follow it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from est_server.app.clock import system_clock
+from est_server.enrollment.identifiers import new_identifier
+from est_server.ports.ledger import Ledger, NodeStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def _name() -> str:
+    return new_identifier("r", system_clock()).replace("r_", "n_")
+
+
+@dataclass(slots=True)
+class Node:
+    """This process.
+
+    Attributes:
+        ledger: where it reports.
+        config_digest: of the configuration in use.
+        reloads: how often a reload was tried.
+        reload_error: why the last one failed, None if it did not.
+    """
+
+    ledger: Ledger
+    config_digest: str
+    reloads: int = 0
+    reload_error: str | None = None
+    _id: str = field(default_factory=_name)
+    _started: datetime = field(default_factory=system_clock)
+
+    async def report(self) -> None:
+        """Write the present state."""
+        await self.ledger.report_node(
+            NodeStatus(
+                node=self._id,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                started_at=self._started,
+                seen_at=system_clock(),
+                config_digest=self.config_digest,
+                reload_serial=self.reloads,
+                reload_error=self.reload_error,
+            )
+        )
+
+    async def leave(self) -> None:
+        """Take back what was reported."""
+        await self.ledger.forget_node(self._id)

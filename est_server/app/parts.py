@@ -1,0 +1,98 @@
+"""What the configuration names, opened and ready to run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from est_server.app.clock import system_clock
+from est_server.enrollment.authenticate import AttemptLimits, Authenticator
+from est_server.enrollment.service import Rulebook
+from est_server.errors import BackendUnavailable
+from est_server.pki.path import PathValidator
+from est_server.pki.plan import Pointers
+from est_server.ports.ca import BackendContext, CertificateAuthority
+from est_server.profiles.profile import Issuer
+from est_server.storage import open_ledger, sqlite_path
+from est_server.storage.schema import schema_status, upgrade_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from est_server.config.configuration import Configuration
+    from est_server.ports.ledger import Ledger
+
+
+def open_authorities(configuration: Configuration) -> dict[str, CertificateAuthority]:
+    """Open every CA of the configuration.
+
+    Raises:
+        BackendUnavailable: one can't be opened.
+    """
+    return {
+        name: backend.open(settings, BackendContext(name, configuration.base, system_clock))
+        for name, (backend, settings) in configuration.ca_settings.items()
+    }
+
+
+def issuers_of(
+    configuration: Configuration, authorities: Mapping[str, CertificateAuthority]
+) -> dict[str, Issuer]:
+    """Return what decisions need to know of each CA."""
+    public = configuration.server.listeners.public
+    return {
+        name: Issuer(
+            name,
+            authority.certificates().issuer,
+            Pointers() if public is None
+            else Pointers(ca_issuers=(f"{public.url.rstrip('/')}/aia/{name}.cer",)),
+        )
+        for name, authority in authorities.items()
+    }  # fmt: skip
+
+
+def rulebook_of(
+    configuration: Configuration,
+    authorities: Mapping[str, CertificateAuthority],
+    ledger: Ledger,
+    ephemeral: Any,
+) -> Rulebook:
+    """Return what the configuration says, ready to run."""
+    server = configuration.server
+    names: dict[bytes, tuple[str, ...]] = {}
+    for name, authority in authorities.items():
+        subject = authority.certificates().issuer.subject.public_bytes()
+        names[subject] = (*names.get(subject, ()), name)
+    return Rulebook(
+        profiles=configuration.compile(issuers_of(configuration, authorities)),
+        labels=configuration.labels,
+        authenticator=Authenticator(
+            ledger=ledger,
+            ephemeral=ephemeral,
+            issuers=names,
+            trust={name: PathValidator(store) for name, store in configuration.trust.items()},
+            credential_key=server.credentials.key.read(configuration.base),
+            limits=AttemptLimits(
+                server.limits.attempts_per_user, server.limits.attempts_per_address
+            ),
+            clock=system_clock,
+        ),
+        idempotency_window=server.limits.idempotency_window,
+        lenient_bodies=server.lenient_bodies,
+    )
+
+
+def ready_ledger(configuration: Configuration, *, migrate: bool) -> Ledger:
+    """Open the ledger, whose schema must fit this release.
+
+    Raises:
+        BackendUnavailable: ``ledger.schema``; the hint names the command.
+    """
+    path = sqlite_path(configuration.server.state.ledger, configuration.base)
+    status = upgrade_schema(path) if migrate else schema_status(path)
+    if not status.ready:
+        raise BackendUnavailable(
+            "ledger.schema",
+            f"the ledger has schema {status.current or 'none'}, this release needs {status.head}",
+            hint="est-server db upgrade -c server.yaml",
+        )
+    return open_ledger(configuration.server.state.ledger, configuration.base)

@@ -1,0 +1,206 @@
+"""One server process, from its start to its stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from est_server.app.clock import system_clock
+from est_server.app.listeners import listen, pages_of, tls_context
+from est_server.app.node import Node
+from est_server.app.parts import open_authorities, ready_ledger, rulebook_of
+from est_server.app.periodic import Periodic, running
+from est_server.config.configuration import load
+from est_server.config.logs import configure_logs
+from est_server.enrollment.reconcile import reconcile
+from est_server.enrollment.service import EnrollmentService
+from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
+from est_server.storage import open_ephemeral
+from est_server.web import metrics
+from est_server.web.admin import AdminEndpoint
+from est_server.web.est import EstEndpoint
+from est_server.web.http import HttpLimits
+from est_server.web.tls import ServerTls
+from est_server.web.validation import ValidationEndpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from est_server.ports.ca import Health
+
+_HEARTBEAT_SECONDS = 5.0
+_HEALTH_SECONDS = 60.0
+
+log = structlog.get_logger("server")
+
+
+class Server:
+    """One server process."""
+
+    def __init__(self, path: Path, *, migrate: bool) -> None:
+        self._path = path
+        self._configuration = load(path)
+        server = self._configuration.server
+        configure_logs(server.log.level, server.log.format)
+        self._authorities = open_authorities(self._configuration)
+        self._ledger = ready_ledger(self._configuration, migrate=migrate)
+        self._ephemeral = open_ephemeral(server.state.ephemeral)
+        self._health: dict[str, Health] = {}
+        self._node = Node(self._ledger, self._configuration.digest)
+        limits = server.limits
+        self._limits = HttpLimits(
+            body=limits.body,
+            body_timeout=limits.body_timeout.total_seconds(),
+            idle_timeout=limits.idle_timeout.total_seconds(),
+        )
+        rulebook = rulebook_of(
+            self._configuration, self._authorities, self._ledger, self._ephemeral
+        )
+        service = EnrollmentService(
+            rulebook, self._authorities, self._ledger, self._ephemeral, system_clock
+        )
+        pages = pages_of(rulebook, self._authorities)
+        self._est = EstEndpoint(service, pages, self._limits, server.realm)
+        base = self._configuration.base
+        self._tls = ServerTls(tls_context(server.listeners.est, base, ask=True))
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
+        loop = asyncio.get_running_loop()
+        stopping, hangup = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        presumed, parked = await reconcile(self._ledger, self._authorities, system_clock)
+        if presumed or parked:
+            log.warning("ledger.reconciled", presumed=presumed, parked=parked)
+        await self._check_health()
+        await self._remember()
+        async with AsyncExitStack() as stack:
+            await self._listen(stack)
+            self._announce()
+            await self._node.report()
+            async with running(self._works()):
+                while not stopping.is_set():
+                    await _first(stopping, hangup)
+                    if hangup.is_set():
+                        hangup.clear()
+                        await self._reload()
+        await self._node.leave()
+        for authority in self._authorities.values():
+            await authority.close()
+        await self._ephemeral.close()
+        await self._ledger.close()
+        log.info("server.stopped")
+
+    def _works(self) -> tuple[Periodic, ...]:
+        return (
+            Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
+            Periodic("health", _HEALTH_SECONDS, self._check_health),
+        )
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        listeners = self._configuration.server.listeners
+        base, limits = self._configuration.base, self._limits
+        seconds = self._configuration.server.limits.handshake_timeout.total_seconds()
+        await listen(stack, listeners.est.listen, self._est.handle, limits, (self._tls, seconds))
+        if listeners.public is not None:
+            issuers = {
+                name: authority.certificates().issuer.public_bytes(Encoding.DER)
+                for name, authority in self._authorities.items()
+            }
+            await listen(stack, listeners.public.listen, ValidationEndpoint(issuers).handle, limits)
+        admin = AdminEndpoint(self._ledger, self._health)
+        tls = ServerTls(tls_context(listeners.admin, base, ask=False))
+        await listen(stack, listeners.admin.listen, admin.handle, limits, (tls, seconds))
+
+    def _announce(self) -> None:
+        for problem in self._configuration.warnings:
+            log.warning("config.warning", code=problem.code, at=str(problem.position),
+                        message=problem.message)  # fmt: skip
+        listeners = self._configuration.server.listeners
+        log.info(
+            "server.ready",
+            est=listeners.est.listen,
+            public=None if listeners.public is None else listeners.public.listen,
+            admin=listeners.admin.listen,
+            profiles=sorted(self._configuration.profiles),
+            config=self._configuration.digest[:12],
+            pid=os.getpid(),
+        )
+
+    async def _reload(self) -> None:
+        """Swap profiles, trust and the TLS certificate, or keep everything as it is."""
+        self._node.reloads += 1
+        try:
+            fresh = load(self._path)
+            before, after = self._configuration.server, fresh.server
+            fixed = (before.cas, before.state) == (after.cas, after.state)
+            if not fixed:
+                raise BackendUnavailable(
+                    "reload.restart", "cas and state take effect with a restart only"
+                )
+            rulebook = rulebook_of(fresh, self._authorities, self._ledger, self._ephemeral)
+            pages = pages_of(rulebook, self._authorities)
+            context = tls_context(after.listeners.est, fresh.base, ask=True)
+        except (ConfigurationError, EstServerError, OSError) as error:
+            self._node.reload_error = str(error)
+            metrics.RELOAD_SUCCESS.set(0)
+            log.error("config.kept", error=str(error), config=self._configuration.digest[:12])  # noqa: TRY400 - the text is the configuration's, a traceback says nothing
+        else:
+            self._configuration = fresh
+            self._est.service.rulebook = rulebook
+            self._est.pages = pages
+            self._est.realm = after.realm
+            self._tls.replace(context)
+            self._node.reload_error = None
+            self._node.config_digest = fresh.digest
+            await self._remember()
+            log.info("config.reloaded", config=fresh.digest[:12])
+        await self._node.report()
+
+    async def _remember(self) -> None:
+        """Keep the profiles' texts, so that old decisions stay readable."""
+        profiles = self._est.service.rulebook.profiles.values()
+        texts = {profile.digest: (profile.name, profile.text) for profile in profiles}
+        await self._ledger.remember_profiles(texts, at=system_clock())
+        metrics.RELOAD_SUCCESS.set(1)
+        metrics.RELOAD_TIME.set_to_current_time()
+
+    async def _check_health(self) -> None:
+        for name, authority in self._authorities.items():
+            found = await authority.health()
+            self._health[name] = found
+            metrics.CA_HEALTH.labels(name).set(found.ok)
+            end = authority.certificates().issuer.not_valid_after_utc
+            metrics.ISSUER_NOT_AFTER.labels(name).set(end.timestamp())
+            if not found.ok:
+                log.error("ca.unhealthy", ca=name, detail=found.detail)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def serve(path: Path, *, migrate: bool = False) -> None:
+    """Run a server until it is told to stop.
+
+    Raises:
+        ConfigurationError: the configuration can't be used.
+        BackendUnavailable: a CA, the ledger or a certificate can't be opened.
+    """
+
+    async def main() -> None:
+        await Server(path, migrate=migrate).run()
+
+    asyncio.run(main())
