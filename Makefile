@@ -5,7 +5,7 @@ DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
 
-.PHONY: run test lint unit interop peers clean
+.PHONY: run test lint unit interop conformance peers clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -24,6 +24,10 @@ lint: $(VENV)/.tested
 
 interop: $(VENV)/.tested peers
 	$(BIN)/python -m pytest tests/e2e -k "interop or idevid"
+
+# the conformance cases against a running server, and the matrix of them
+conformance: $(VENV)/.tested
+	$(BIN)/python -m pytest tests -m case --matrix -q
 
 # the real peers of the tests, where this user may install them
 peers:
