@@ -138,6 +138,10 @@ def ask(
         Literal["absent", "matched", "mismatched", "unavailable"],
         typer.Option(help="What to suppose of the link between CSR and TLS connection."),
     ] = "absent",
+    otp: Annotated[
+        Literal["absent", "matched", "mismatched"],
+        typer.Option(help="What to suppose of a one-time password in the CSR."),
+    ] = "absent",
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Decide for this time; ISO 8601, UTC.")
     ] = None,
@@ -168,6 +172,7 @@ def ask(
         username=username,
         operation=operation,
         channel_binding=channel_binding,
+        otp=otp,
         at=None if at is None else moment(at, "--at"),
     )
     found: dict[str, Any] = asyncio.run(answer(question, config))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from est_server.enrollment.authenticate import Authenticator
     from est_server.ports.ledger import Ledger, Operation
-    from est_server.profiles.decision import ChannelBinding
+    from est_server.profiles.decision import ChannelBinding, OneTimePassword
     from est_server.profiles.profile import Profile
 
 
@@ -54,6 +54,7 @@ class Question:
     username: str | None
     operation: Operation
     channel_binding: ChannelBinding
+    otp: OneTimePassword
     at: datetime | None
 
 
@@ -84,7 +85,12 @@ async def answer(question: Question, config: Path) -> dict[str, Any]:
             return _unauthenticated(profile, error, now)
         labels = (label for label, name in rulebook.labels.items() if name == profile.name)
         facts = RequestFacts(
-            question.operation, next(labels, None), csr, identity, question.channel_binding
+            question.operation,
+            next(labels, None),
+            csr,
+            identity,
+            question.channel_binding,
+            question.otp,
         )
         decision = decide(profile, facts, await _device(question, profile, identity, ledger), now)
         return {

@@ -39,6 +39,13 @@ def lint_profile(document: Document, model: ProfileModel) -> Iterator[Problem]:
             text = "a credential without a registered device: its holder enrolls any number"
             where = ("authenticate", index, "credential")
             yield _warning(document, "W205", text, "registration: registered", *where)
+    if model.proof_of_possession.otp == "required":
+        for index, method in enumerate(model.authenticate):
+            if method.credential is not None:
+                text = "with HTTP Basic the one-time password is the same secret once more"
+                hint = "a second factor needs client_certificate"
+                where = ("authenticate", index, "credential")
+                yield _warning(document, "W220", text, hint, *where)
     if not model.authenticate:
         text = "nobody can enroll here, only renew"
         yield _warning(document, "W211", text, None, "authenticate")

@@ -21,6 +21,7 @@ from cryptography import x509
 from est_server.enrollment import credentials as passwords
 from est_server.errors import EstServerError, RateLimited, Unauthenticated
 from est_server.pki.identity import identity_field
+from est_server.pki.usages import CMC_RA, extended_key_usages
 from est_server.profiles.decision import Identity
 
 if TYPE_CHECKING:
@@ -93,12 +94,31 @@ class Authenticator:
                 failure = error
         offers_credential = any(method.credential for method in profile.model.authenticate)
         if request.credentials is not None and offers_credential:
-            return await self._credential(profile, request.credentials, request.peer, now)
+            return await self._basic(profile, request.credentials, request.peer)
         if own is not None:
             return own
         if failure is not None:
             raise failure
         raise Unauthenticated("authentication.missing", "no certificate and no credential was sent")
+
+    async def is_registrar(self, request: EnrollmentRequest) -> bool:
+        """Tell whether the connection shows a registration authority's certificate of ours.
+
+        RFC 7030 3.7: what a registrar forwards is bound to the device's connection, not to its
+        own. Only a certificate that we issued says so, and only while it is good.
+        """
+        own = await self._own_certificate(request)
+        record = None if own is None else own.certificate
+        now = self.clock()
+        if record is None or record.der is None or record.status != "good":
+            return False
+        if not record.not_before <= now < record.not_after:
+            return False
+        if record.device_id is not None:
+            device = await self.ledger.device(record.device_id)
+            if device is None or device.state != "active":
+                return False
+        return CMC_RA in extended_key_usages(x509.load_der_x509_certificate(record.der))
 
     async def _own_certificate(self, request: EnrollmentRequest) -> Identity | None:
         if not request.tls.client_chain:
@@ -146,20 +166,35 @@ class Authenticator:
             )
         raise Unauthenticated(failure.rule, failure.message, hint=failure.hint) from failure
 
-    async def _credential(
-        self, profile: Profile, sent: BasicCredentials, peer: str, now: datetime
-    ) -> Identity:
+    async def _basic(self, profile: Profile, sent: BasicCredentials, peer: str) -> Identity:
+        found = await self.credential(profile, sent.username, sent.password, peer)
+        return Identity(
+            name=found.device_id or found.username,
+            method="credential",
+            credential_id=found.id,
+            detail=f"credential {found.username}",
+        )
+
+    async def credential(
+        self, profile: Profile, username: str, password: str, peer: str
+    ) -> Credential:
+        """Return the live credential of a profile that this password belongs to, spent or not.
+
+        Raises:
+            Unauthenticated: there is none.
+            RateLimited: too many wrong passwords.
+        """
         loop = asyncio.get_running_loop()
         floor = loop.time() + FAILURE_FLOOR
         budgets = (
-            (f"user:{peer}:{sent.username}", self.limits.per_user),
+            (f"user:{peer}:{username}", self.limits.per_user),
             (f"address:{peer}", self.limits.per_address),
         )
         for key, budget in budgets:
             if wait := await self.ephemeral.peek(key, budget):
                 raise RateLimited("authentication.limited", "too many attempts", retry_after=wait)
-        found = await self.ledger.credential(sent.username)
-        if found is None or not await self._password_fits(found, sent.password):
+        found = await self.ledger.credential(username)
+        if found is None or not await self._password_fits(found, password):
             for key, budget in budgets:
                 await self.ephemeral.spend(key, budget)
             await asyncio.sleep(max(0.0, floor - loop.time()))
@@ -168,14 +203,9 @@ class Authenticator:
             raise Unauthenticated(
                 "credential.profile", f"this credential is not for profile {profile.name}"
             )
-        if found.expires_at is not None and found.expires_at <= now:
+        if found.expires_at is not None and found.expires_at <= self.clock():
             raise Unauthenticated("credential.expired", "this credential has expired")
-        return Identity(
-            name=found.device_id or found.username,
-            method="credential",
-            credential_id=found.id,
-            detail=f"credential {found.username}",
-        )
+        return found
 
     async def _password_fits(self, credential: Credential, password: str) -> bool:
         if passwords.is_slow(credential.verifier):

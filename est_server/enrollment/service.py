@@ -22,6 +22,7 @@ from cryptography import x509
 from est_server.enrollment.channel_binding import channel_binding
 from est_server.enrollment.idempotency import Turns, idempotency_key
 from est_server.enrollment.identifiers import new_identifier
+from est_server.enrollment.one_time_password import one_time_password
 from est_server.enrollment.records import (
     certificate_record,
     decision_record,
@@ -57,8 +58,9 @@ if TYPE_CHECKING:
     from est_server.ports.clock import Clock
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import CertificateRecord, Ledger, Reservation
-    from est_server.profiles.decision import Decision
+    from est_server.profiles.decision import Decision, Identity
     from est_server.profiles.profile import Profile
+    from est_server.wire.pkcs10 import CertificationRequest
 
 REFUSALS_KEPT = Budget(attempts=60, seconds=60)
 """How many refusals of unknown certificates are written down: enough for an operator to see why,
@@ -132,16 +134,33 @@ class EnrollmentService:
             raise await self._unauthenticated(profile, request, error) from error
         csr = parse_csr(decode_body(request.body, lenient=rulebook.lenient_bodies).der)
         verify_signature(csr)
-        facts = RequestFacts(
+        facts = await self._facts(rulebook, profile, request, csr, identity)
+        key = idempotency_key(profile.name, facts)
+        async with self._turns.turn(key):
+            return await self._decide_and_issue(rulebook, profile, facts, key)
+
+    async def _facts(
+        self,
+        rulebook: Rulebook,
+        profile: Profile,
+        request: EnrollmentRequest,
+        csr: CertificationRequest,
+        identity: Identity,
+    ) -> RequestFacts:
+        authenticator = rulebook.authenticator
+        meaning = profile.model.proof_of_possession.challenge
+        binding = channel_binding(csr, request.tls, meaning)
+        otp, identity = await one_time_password(authenticator, profile, request, csr, identity)
+        doubtful = binding in {"mismatched", "unavailable"}
+        return RequestFacts(
             operation=request.operation,
             label=request.label,
             csr=csr,
             identity=identity,
-            channel_binding=channel_binding(csr, request.tls),
+            channel_binding=binding,
+            otp=otp,
+            registrar=doubtful and await authenticator.is_registrar(request),
         )
-        key = idempotency_key(profile.name, facts)
-        async with self._turns.turn(key):
-            return await self._decide_and_issue(rulebook, profile, facts, key)
 
     async def _decide_and_issue(
         self, rulebook: Rulebook, profile: Profile, facts: RequestFacts, key: bytes

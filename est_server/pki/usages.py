@@ -25,6 +25,8 @@ EXTENDED_KEY_USAGES = {
 }
 CLIENT_AUTH = EXTENDED_KEY_USAGES["clientAuth"]
 ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
+CMC_RA = "1.3.6.1.5.5.7.3.28"
+"""id-kp-cmcRA: a registration authority that enrolls on behalf of others (RFC 6402 2.10)."""
 
 
 def key_usage_extension(names: tuple[str, ...]) -> x509.KeyUsage:
@@ -49,3 +51,12 @@ def key_usage_names(extension: x509.KeyUsage) -> tuple[str, ...]:
         agreement and extension.decipher_only,
     )
     return tuple(name for name, bit in zip(KEY_USAGES, bits, strict=True) if bit)
+
+
+def extended_key_usages(certificate: x509.Certificate) -> frozenset[str]:
+    """Return the dotted OIDs of a certificate's extendedKeyUsage; empty without one."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(purpose.dotted_string for purpose in extension.value)

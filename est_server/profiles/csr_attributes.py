@@ -20,6 +20,7 @@ from cryptography import x509
 
 from est_server.pki.usages import key_usage_extension
 from est_server.profiles.subject import SUBJECT_OIDS
+from est_server.wire.challenges import CHALLENGE_PASSWORD, EST_IDENTITY_LINKING, OTP_CHALLENGE
 from est_server.wire.csrattrs import (
     AttributeValues,
     Oid,
@@ -30,7 +31,6 @@ from est_server.wire.csrattrs import (
     oid_value,
     template_attribute,
 )
-from est_server.wire.pkcs10 import CHALLENGE_PASSWORD
 
 if TYPE_CHECKING:
     from est_server.profiles.profile import Profile
@@ -63,13 +63,29 @@ def csr_attributes(profile: Profile) -> bytes:
     """Return the DER of CsrAttrs for a profile."""
     usages = _usages(profile)
     items: list[Oid | AttributeValues] = []
-    if profile.model.proof_of_possession.channel_binding == "required":
-        items.append(Oid(CHALLENGE_PASSWORD))  # RFC 7030 4.5.2: MUST
+    items.extend(map(Oid, _proofs(profile)))
     items.extend(_key(profile.model.key.allow[0]))
     if usages:
         items.append(extension_request(usages))
     whole = encode_csrattrs((*items, template_attribute(_template(profile, usages))))
     return whole if len(whole) <= MOST_OCTETS else encode_csrattrs(tuple(items))
+
+
+def _proofs(profile: Profile) -> tuple[str, ...]:
+    """Return the attributes that must hold the channel binding and the one-time password."""
+    wanted = profile.model.proof_of_possession
+    found = []
+    if wanted.challenge == "binding":
+        if wanted.channel_binding == "required":
+            found.append(CHALLENGE_PASSWORD)  # RFC 7030 4.5.2: MUST
+        if wanted.otp == "required":
+            found.append(OTP_CHALLENGE)
+    else:
+        if wanted.otp == "required":
+            found.append(CHALLENGE_PASSWORD)
+        if wanted.channel_binding == "required":
+            found.append(EST_IDENTITY_LINKING)
+    return tuple(found)
 
 
 def _key(algorithm: str) -> tuple[Oid | AttributeValues, ...]:
@@ -101,14 +117,13 @@ def _template(profile: Profile, usages: tuple[tuple[str, bytes], ...]) -> Reques
     extensions: tuple[tuple[str, bytes | None], ...] = usages
     if any(kind.patterns or kind.networks for kind in profile.compiled.names):
         extensions = (*usages, (_SUBJECT_ALTERNATIVE_NAME, None))
-    binding = model.proof_of_possession.channel_binding == "required"
     return RequestTemplate(
         subject=_template_subject(profile),
         key_algorithm=_EC if curve else _RSA if size else _OTHERS[algorithm],
         curve=curve,
         rsa_bits=int(size[1]) if size else None,
         extensions=extensions,
-        attributes=(CHALLENGE_PASSWORD,) if binding else (),
+        attributes=_proofs(profile),
     )
 
 

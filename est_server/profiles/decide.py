@@ -10,7 +10,7 @@ name in front; names are part of the product's contract.
                 certificate.presumed, certificate.profile, certificate.expired, reenroll.too-early,
                 reenroll.key-same, reenroll.key-new, reenroll.subject, reenroll.san
  4. key         key.weak, key.not-allowed
- 5. pop         pop.mismatch, pop.unavailable, pop.required
+ 5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required
  6. subject     subject.missing, subject.ambiguous, subject.invalid, subject.too-long,
                 subject.not-allowed, subject.mismatch, subject.empty
  7. san         san.missing, san.invalid, san.too-many, san.not-allowed
@@ -30,12 +30,12 @@ from est_server.profiles.decision import Decision, Gate
 from est_server.profiles.extensions import extension_gate
 from est_server.profiles.facts import rule_facts, too_large
 from est_server.profiles.gates import (
-    binding_gate,
     device_gate,
     key_gate,
     method_gate,
     validity_gate,
 )
+from est_server.profiles.proof import proof_gates
 from est_server.profiles.renewal import opens_in, renewal_gates
 from est_server.profiles.rules import refusals
 from est_server.profiles.subject import build_subject
@@ -70,7 +70,7 @@ def decide(
     if request.operation == "simplereenroll":
         gates += renewal_gates(profile, request, now)
     # 4, 5: the key and its proof
-    gates += (key_gate(profile, request), binding_gate(profile, request))
+    gates += (key_gate(profile, request), *proof_gates(profile, request))
     # 6, 7: the names
     subject, found = build_subject(profile, request, device)
     gates += found

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ChannelBinding = Literal["absent", "matched", "mismatched", "unavailable"]
 """What became of the value in the CSR that links it to the TLS connection (RFC 7030 3.5)."""
+OneTimePassword = Literal["absent", "matched", "mismatched"]
+"""What became of the one-time password in the CSR (RFC 7894 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,20 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """An authenticated request, as `decide` sees it."""
+    """An authenticated request, as `decide` sees it.
+
+    Attributes:
+        registrar: the connection shows a certificate that we issued for a registration authority
+            (id-kp-cmcRA, RFC 6402 2.10); only looked for where the channel binding does not fit.
+    """
 
     operation: Operation
     label: str | None
     csr: CertificationRequest
     identity: Identity
     channel_binding: ChannelBinding = "absent"
+    otp: OneTimePassword = "absent"
+    registrar: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,28 +71,6 @@ def key_gate(profile: Profile, request: RequestFacts) -> Gate:
     return Gate("key.not-allowed", ok=False, detail=detail, position=at)
 
 
-def binding_gate(profile: Profile, request: RequestFacts) -> Gate:
-    """Return ``pop``: is the request bound to its TLS connection (RFC 7030 3.5)?
-
-    A value that does not fit is refused even where none is required: the request was made for
-    another connection.
-    """
-    at = profile.position("proof_of_possession", "channel_binding")
-    match request.channel_binding:
-        case "matched":
-            return Gate("pop", ok=True, detail="bound to this TLS connection", position=at)
-        case "mismatched":
-            detail = "the challengePassword does not link this request to this TLS connection"
-            return Gate("pop.mismatch", ok=False, detail=detail, position=at)
-        case "unavailable":
-            detail = "a challengePassword was sent, and this connection offers nothing to check it"
-            return Gate("pop.unavailable", ok=False, detail=detail, position=at)
-    if profile.model.proof_of_possession.channel_binding == "required":
-        detail = "linking identity and proof of possession (RFC 7030 3.5) needs a challengePassword"
-        return Gate("pop.required", ok=False, detail=detail, position=at)
-    return Gate("pop", ok=None, detail="not bound to its TLS connection", position=at)
-
-
 def validity_gate(profile: Profile, now: datetime) -> tuple[datetime, datetime, Gate]:
     """Return notBefore, notAfter and the gate ``validity``: within the issuer's, whole seconds.
 

@@ -38,6 +38,7 @@ IdentityField = Literal[
 ]
 ReenrollKey = Literal["new", "same", "new-or-same"]
 Registration = Literal["registered", "automatic", "none"]
+ChallengeMeaning = Literal["binding", "otp"]
 Pointer = Literal["crl", "delta-crl", "ocsp", "ca-issuers"]
 
 
@@ -208,9 +209,25 @@ class CertificateContent(Strict):
 
 
 class ProofOfPossession(Strict):
-    """Whether the CSR must be bound to the TLS connection (RFC 7030 3.5, RFC 9266)."""
+    """What a CSR must carry beside its signature; what it carries is always checked."""
 
-    channel_binding: Literal["required", "optional"] = "optional"
+    channel_binding: Literal["required", "optional"] = Field(
+        default="optional",
+        description="whether the CSR must be bound to its TLS connection (RFC 7030 3.5, RFC 9266)",
+    )
+    challenge: ChallengeMeaning = Field(
+        default="binding",
+        alias="challenge_password",
+        description="what a challengePassword is: the channel binding, as RFC 7030 has it, or a "
+        "one-time password, as SCEP has it; estIdentityLinking and otpChallenge (RFC 7894) mean "
+        "what they say either way",
+    )
+    otp: Literal["required", "optional"] = Field(
+        default="optional",
+        alias="one_time_password",
+        description="whether an enrollment's CSR must hold the password of the credential whose "
+        "user name is the asker's identity",
+    )
 
 
 class Rule(Strict):

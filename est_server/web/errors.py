@@ -46,6 +46,7 @@ _STATUS_BY_RULE = {
     "key.not-allowed": 400,
     "key.weak": 400,
     "pop.required": 400,
+    "otp.required": 400,
 }
 
 

@@ -27,7 +27,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from est_server.errors import Malformed
-from est_server.wire.der import children, read_element, require_one_sequence
+from est_server.wire.challenges import (
+    CHALLENGE_PASSWORD,
+    EST_IDENTITY_LINKING,
+    OTP_CHALLENGE,
+    challenge_text,
+)
+from est_server.wire.der import children, require_one_sequence
 from est_server.wire.keys import key_algorithm
 from est_server.wire.names import require_clean_general_names, require_clean_name
 
@@ -38,7 +44,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID (RFC 2985 5.4.1)
 EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
 MICROSOFT_EXTENSION_REQUEST = "1.3.6.1.4.1.311.2.1.14"
 MOST_ATTRIBUTES = 32
@@ -48,14 +53,6 @@ MOST_SUBJECT_OCTETS = 4096
 
 _WEAK_HASHES = frozenset({"md5", "sha1"})
 _EXTENSION_REQUESTS = frozenset({EXTENSION_REQUEST, MICROSOFT_EXTENSION_REQUEST})
-_TEXT_TAGS = {
-    12: "utf-8",  # UTF8String
-    19: "ascii",  # PrintableString
-    20: "latin-1",  # TeletexString, as every deployed encoder means it
-    22: "ascii",  # IA5String
-    28: "utf-32-be",  # UniversalString
-    30: "utf-16-be",  # BMPString
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +80,8 @@ class CertificationRequest:
         subject_alternative_names: requested names, in order.
         extensions: all requested extensions, in order, subjectAltName included.
         challenge_password: RFC 2985 5.4.1, whatever its string type; None if absent.
+        otp_challenge: RFC 7894 3.1, likewise.
+        est_identity_linking: RFC 7894 3.3, likewise.
         attributes: all attributes, in order.
     """
 
@@ -97,6 +96,8 @@ class CertificationRequest:
     subject_alternative_names: tuple[x509.GeneralName, ...]
     extensions: tuple[x509.Extension[x509.ExtensionType], ...]
     challenge_password: str | None
+    otp_challenge: str | None
+    est_identity_linking: str | None
     attributes: tuple[Attribute, ...]
 
 
@@ -107,7 +108,8 @@ def parse_csr(der: bytes) -> CertificationRequest:
         Malformed: ``csr.encoding``, ``csr.trailing-bytes``, ``csr.subject``, ``csr.key``,
             ``csr.key-unsupported``, ``csr.attributes``, ``csr.duplicate-attribute``,
             ``csr.extensions``, ``csr.duplicate-extension``, ``csr.names``,
-            ``csr.challenge-password``, ``csr.signature-algorithm``.
+            ``csr.challenge-password``, ``csr.otp-challenge``, ``csr.est-identity-linking``,
+            ``csr.signature-algorithm``.
     """
     # (1) one whole PKCS #10 structure
     require_one_sequence(der, "csr")
@@ -136,7 +138,9 @@ def parse_csr(der: bytes) -> CertificationRequest:
         signature_hash=signature_hash,
         subject_alternative_names=_alternative_names(extensions),
         extensions=extensions,
-        challenge_password=_challenge_password(attributes),
+        challenge_password=challenge_text(attributes, CHALLENGE_PASSWORD),
+        otp_challenge=challenge_text(attributes, OTP_CHALLENGE),
+        est_identity_linking=challenge_text(attributes, EST_IDENTITY_LINKING),
         attributes=attributes,
     )
 
@@ -259,19 +263,3 @@ def _alternative_names(
             require_clean_general_names(names, "csr.names")
             return names
     return ()
-
-
-def _challenge_password(attributes: tuple[Attribute, ...]) -> str | None:
-    values = [attribute.values for attribute in attributes if attribute.oid == CHALLENGE_PASSWORD]
-    if not values:
-        return None
-    ((value,),) = values
-    identifier, start, _ = read_element(value)
-    encoding = _TEXT_TAGS.get(identifier)
-    if encoding is None:
-        raise Malformed("csr.challenge-password", "the challengePassword is not a string")
-    return _read(
-        "csr.challenge-password",
-        "the challengePassword can't be read",
-        lambda: value[start:].decode(encoding),
-    )

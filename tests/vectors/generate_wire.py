@@ -23,6 +23,7 @@ EDWARDS_KEY = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 CN, C, UID = "2.5.4.3", "2.5.4.6", "2.5.4.45"
 CHALLENGE, EXTENSIONS = "1.2.840.113549.1.9.7", "1.2.840.113549.1.9.14"
+OTP, LINKING = "1.2.840.113549.1.9.16.2.56", "1.2.840.113549.1.9.16.2.58"
 MICROSOFT_EXTENSIONS = "1.3.6.1.4.1.311.2.1.14"
 SAN = "2.5.29.17"
 EC, P256, RSA = "1.2.840.10045.2.1", "1.2.840.10045.3.1.7", "1.2.840.113549.1.1.1"
@@ -120,6 +121,9 @@ def asking(*extensions: bytes) -> bytes:
 
 def named(*names: bytes) -> bytes:
     return asking(san(*names))
+
+
+PASSWORD = utf8("secret")
 
 
 def challenged(value: bytes) -> bytes:
@@ -458,7 +462,7 @@ def _signatures() -> dict[str, tuple[str, str, bytes]]:
 
 def _attributes() -> dict[str, tuple[str, str, bytes]]:
     section = "RFC 2986 4.1"
-    challenge = attribute(CHALLENGE, utf8("secret"))
+    challenge = attribute(CHALLENGE, PASSWORD)
     asks = seq(san(tlv(0x82, b"a.example")))
     return {
         "attribute_unknown": ("accept", section, request(attributes=attribute("1.2.3.4", b"\5\0"))),
@@ -557,6 +561,42 @@ def _attributes() -> dict[str, tuple[str, str, bytes]]:
             "csr.challenge-password",
             "RFC 2985 5.4.1",
             challenged(tlv(30, b"\xd8\0")),
+        ),
+        "challenge_255_characters": (
+            "accept",
+            "RFC 2985 5.4.1",
+            challenged(tlv(30, ("\xe9" * 255).encode("utf-16-be"))),
+        ),
+        "challenge_256_characters": (
+            "csr.challenge-password",
+            "RFC 2985 5.4.1",
+            challenged(utf8("s" * 256)),
+        ),
+        "otp_challenge": ("accept", "RFC 7894 3.1", request(attributes=attribute(OTP, PASSWORD))),
+        "otp_challenge_not_a_string": (
+            "csr.otp-challenge",
+            "RFC 7894 3.1",
+            request(attributes=attribute(OTP, integer(5))),
+        ),
+        "identity_linking": (
+            "accept",
+            "RFC 7894 3.3",
+            request(attributes=attribute(LINKING, PASSWORD)),
+        ),
+        "identity_linking_not_a_string": (
+            "csr.est-identity-linking",
+            "RFC 7894 3.3",
+            request(attributes=attribute(LINKING, b"\x04\1a")),
+        ),
+        "identity_linking_twice": (
+            "csr.duplicate-attribute",
+            "RFC 7894 3.3",
+            request(attributes=attribute(LINKING, PASSWORD) + attribute(LINKING, PASSWORD)),
+        ),
+        "identity_linking_beside_challenge": (
+            "accept",
+            "RFC 7894 3.3",
+            request(attributes=challenge + attribute(LINKING, tlv(19, b"link"))),
         ),
     }
 

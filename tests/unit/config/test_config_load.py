@@ -288,6 +288,7 @@ MISTAKES = [
     ),
     ("W207", change(DEVICE, "30d", "90d")),
     ("W208", change(DEVICE, "30d", "30d, grace_after_expiry: 91d", "91d")),
+    ("W220", add(DEVICE, "proof_of_possession: {one_time_password: required}\n", "credential")),
     ("W211", change(DEVICE, "authenticate:\n  - credential: {}\n", "authenticate: []\n", "auth")),
 ]
 

@@ -165,12 +165,16 @@ class Question:
     operation: Any = "simpleenroll"
     identity: Identity = BY_CREDENTIAL
     binding: Any = "absent"
+    otp: Any = "absent"
+    registrar: bool = False
     now: datetime = NOW
     issuer: Issuer = field(default_factory=issuer)
     rules: tuple[Any, ...] = ()
 
     def facts(self) -> RequestFacts:
-        return RequestFacts(self.operation, None, self.csr, self.identity, self.binding)
+        return RequestFacts(
+            self.operation, None, self.csr, self.identity, self.binding, self.otp, self.registrar
+        )
 
     def ask(self) -> Decision:
         where = {("subject",): Position("router.yaml", 7, 1)}

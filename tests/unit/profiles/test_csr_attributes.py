@@ -9,6 +9,7 @@ from profiles_world import STRICT, profile
 
 from est_server.pki.keys import KEY_ALGORITHMS
 from est_server.profiles.csr_attributes import MOST_OCTETS, csr_attributes
+from est_server.wire.challenges import CHALLENGE_PASSWORD, EST_IDENTITY_LINKING, OTP_CHALLENGE
 from est_server.wire.csrattrs import (
     EXTENSION_REQUEST,
     EXTENSION_TEMPLATE,
@@ -18,7 +19,6 @@ from est_server.wire.csrattrs import (
     parse_csrattrs,
 )
 from est_server.wire.der import children
-from est_server.wire.pkcs10 import CHALLENGE_PASSWORD
 
 KEY_OIDS = {
     "1.2.840.10045.2.1": "EC",
@@ -96,6 +96,31 @@ def test_the_challenge_password_is_asked_for_where_binding_is_required() -> None
     assert Oid(CHALLENGE_PASSWORD) not in items()
     assert Oid(CHALLENGE_PASSWORD) in items(REQUIRED)
     assert items(REQUIRED)[0] == Oid(CHALLENGE_PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "binding", "otp", "asked"),
+    [
+        ("binding", "required", "optional", [CHALLENGE_PASSWORD]),
+        ("binding", "required", "required", [CHALLENGE_PASSWORD, OTP_CHALLENGE]),
+        ("binding", "optional", "required", [OTP_CHALLENGE]),
+        ("otp", "optional", "required", [CHALLENGE_PASSWORD]),
+        ("otp", "required", "required", [CHALLENGE_PASSWORD, EST_IDENTITY_LINKING]),
+        ("otp", "required", "optional", [EST_IDENTITY_LINKING]),
+        ("otp", "optional", "optional", []),
+    ],
+)
+def test_list_and_template_ask_for_the_proofs_by_the_attributes_that_mean_them(
+    meaning: str, binding: str, otp: str, asked: list[str]
+) -> None:
+    wanted = {"channel_binding": binding, "challenge_password": meaning, "one_time_password": otp}
+    changes = {"proof_of_possession": wanted}
+    proofs = {CHALLENGE_PASSWORD, OTP_CHALLENGE, EST_IDENTITY_LINKING}
+    assert [item.oid for item in items(changes) if item.oid in proofs] == asked
+    inside = [children(one) for one in children(template(changes)["attributes"])]
+    named = [(dotted(oid), values) for oid, values in inside if dotted(oid) in proofs]
+    # RFC 9908 3.4: no value, since the device fills it in
+    assert sorted(named) == sorted((oid, b"\x31\x00") for oid in asked)
 
 
 def test_the_usages_stand_in_one_extension_request() -> None:

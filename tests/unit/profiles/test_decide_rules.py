@@ -65,6 +65,7 @@ REJECT = subject(common_name={"from": "device.id"}, on_mismatch="reject")
 DNS = san(dns={"allow": ["*.example.net", "*.wild.net"], "max": 2})
 OWN = Identity("SN-1", "own-certificate", certificate=issued())
 REQUIRED = {"proof_of_possession": {"channel_binding": "required"}}
+OTP = {"proof_of_possession": {"one_time_password": "required"}}
 REJECT_EXTENSIONS = certificate(on_extra_extension="reject")
 CN64 = "x" * 64
 TWO_CN = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text) for text in ("SN-1", "SN-2")])
@@ -130,6 +131,14 @@ CASES: list[tuple[str, Question, Question]] = [
     ("pop.mismatch", Question(binding="mismatched"), Question(binding="matched")),
     ("pop.unavailable", Question(binding="unavailable"), Question()),
     ("pop.required", Question(profile=REQUIRED), Question(profile=REQUIRED, binding="matched")),
+    ("pop.required", Question(profile=REQUIRED, registrar=True),
+     Question(profile=REQUIRED, binding="mismatched", registrar=True)),
+    ("pop.unavailable", Question(binding="unavailable"),
+     Question(binding="unavailable", registrar=True)),
+    ("otp.mismatch", Question(otp="mismatched"), Question(otp="matched")),
+    ("otp.mismatch", renewal(otp="mismatched"), renewal(otp="matched")),
+    ("otp.required", Question(profile=OTP), Question(profile=OTP, otp="matched")),
+    ("otp.required", Question(profile=OTP), renewal(profile=OTP)),
     # -- the subject
     ("subject.missing", Question(profile=ATTRIBUTE_CN),
      Question(profile=ATTRIBUTE_CN, device=attributes(host="SN-1"))),
