@@ -5,7 +5,7 @@ DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
 
-.PHONY: run test lint unit interop conformance peers clean
+.PHONY: run test lint unit interop conformance bench peers clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -28,6 +28,11 @@ interop: $(VENV)/.tested peers
 # the conformance cases against a running server, and the matrix of them
 conformance: $(VENV)/.tested
 	$(BIN)/python -m pytest tests -m case --matrix -q
+
+# beside real peers, in turns; BENCH="enroll --rounds 3" for a part of it, "-o json" for programs
+bench: PACKAGES := nginx
+bench: $(VENV)/.installed peers
+	@$(BIN)/python tests/bench $(BENCH)
 
 # the real peers of the tests, where this user may install them
 peers:
