@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from est_server.ports.pending import Claim, PendingRequests
+
 Operation = Literal["simpleenroll", "simplereenroll"]
 DeviceState = Literal["active", "quarantined", "retired"]
 RequestState = Literal["reserved", "issued", "rejected", "parked"]
@@ -152,12 +154,14 @@ class Reservation:
         credential_id: the credential that pays one use, if any, the same as the request's;
             spending it is part of the transaction.
         register: a device to create because the profile registers at first enrollment.
+        claim: the pending record that this request answers, if there is one.
     """
 
     request: RequestRecord
     decision: DecisionRecord
     credential_id: str | None = None
     register: Device | None = None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,11 @@ class NodeStatus:
 class Ledger(Protocol):
     """Devices, credentials, requests, decisions and certificates, durably."""
 
+    @property
+    def pending(self) -> PendingRequests:
+        """The requests that wait for a person."""
+        ...
+
     # -- one enrollment ---------------------------------------------------------------------
 
     async def reserve(self, reservation: Reservation, *, window_start: datetime) -> None:
@@ -185,9 +194,9 @@ class Ledger(Protocol):
         A request with the same idempotency key that is older than `window_start` gives up its key.
 
         Raises:
-            Conflict: ``request.duplicate`` if a live request holds the idempotency key;
-                ``serial.duplicate`` if the CA has that serial; ``credential.spent`` if no use is
-                left, or the credential is revoked by now.
+            Conflict: ``request.duplicate`` if a live request holds the idempotency key, or the
+                approval that it claims is used up or gone; ``serial.duplicate`` if the CA has that
+                serial; ``credential.spent`` if no use is left, or the credential is revoked by now.
         """
         ...
 
@@ -212,7 +221,9 @@ class Ledger(Protocol):
     async def settle(
         self, request_id: str, state: Literal["rejected", "parked"], *, reason: str, at: datetime
     ) -> None:
-        """End a reserved request without a certificate. ``rejected`` frees its key and its use.
+        """End a reserved request without a certificate.
+
+        ``rejected`` frees its key, its use and the approval that it claimed.
 
         Raises:
             Conflict: ``request.state`` if the request is not reserved.

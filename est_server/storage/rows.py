@@ -25,21 +25,24 @@ _MICROSECOND = timedelta(microseconds=1)
 _MOST_SERIAL = 1 << 160  # RFC 5280 4.1.2.2: at most 20 octets
 
 
-def stamp(time: datetime) -> int:
+def stamp(at: datetime) -> int:
     """Return whole microseconds since 1970; exact, unlike a float."""
-    return (time - _EPOCH) // _MICROSECOND
+    return (at - _EPOCH) // _MICROSECOND
 
 
-def _stamp(time: datetime | None) -> int | None:
-    return None if time is None else stamp(time)
+def stamp_or_none(at: datetime | None) -> int | None:
+    """Return `stamp`, or None."""
+    return None if at is None else stamp(at)
 
 
-def _time(value: int) -> datetime:
+def time(value: int) -> datetime:
+    """Return the time behind a `stamp`."""
     return _EPOCH + timedelta(microseconds=value)
 
 
-def _time_or_none(value: int | None) -> datetime | None:
-    return None if value is None else _time(value)
+def time_or_none(value: int | None) -> datetime | None:
+    """Return `time`, or None."""
+    return None if value is None else time(value)
 
 
 def serial(number: int) -> str:
@@ -84,7 +87,7 @@ def device_record(row: sqlite3.Row) -> Device:
     return Device(
         id=row["id"],
         profile=row["profile"],
-        created_at=_time(row["created_at"]),
+        created_at=time(row["created_at"]),
         state=row["state"],
         attributes=json.loads(row["attributes"]),
     )
@@ -101,8 +104,8 @@ def credential_row(credential: Credential) -> Row:
         "uses_allowed": credential.uses_allowed,
         "uses": credential.uses,
         "created_at": stamp(credential.created_at),
-        "expires_at": _stamp(credential.expires_at),
-        "revoked_at": _stamp(credential.revoked_at),
+        "expires_at": stamp_or_none(credential.expires_at),
+        "revoked_at": stamp_or_none(credential.revoked_at),
     }
 
 
@@ -113,12 +116,12 @@ def credential_record(row: sqlite3.Row) -> Credential:
         username=row["username"],
         verifier=row["verifier"],
         profile=row["profile"],
-        created_at=_time(row["created_at"]),
+        created_at=time(row["created_at"]),
         device_id=row["device_id"],
         uses_allowed=row["uses_allowed"],
         uses=row["uses"],
-        expires_at=_time_or_none(row["expires_at"]),
-        revoked_at=_time_or_none(row["revoked_at"]),
+        expires_at=time_or_none(row["expires_at"]),
+        revoked_at=time_or_none(row["revoked_at"]),
     )
 
 
@@ -149,7 +152,7 @@ def decision_record(row: sqlite3.Row) -> DecisionRecord:
     return DecisionRecord(
         id=row["id"],
         request_id=row["request_id"],
-        at=_time(row["at"]),
+        at=time(row["at"]),
         operation=row["operation"],
         label=row["label"],
         profile=row["profile"],
@@ -208,8 +211,8 @@ def request_record(row: sqlite3.Row) -> RequestRecord:
         spki_sha256=bytes(row["spki_sha256"]),
         csr=bytes(row["csr"]),
         plan=row["plan"],
-        created_at=_time(row["created_at"]),
-        updated_at=_time(row["updated_at"]),
+        created_at=time(row["created_at"]),
+        updated_at=time(row["updated_at"]),
     )
 
 
@@ -230,7 +233,7 @@ def certificate_row(certificate: CertificateRecord) -> Row:
         "not_after": stamp(certificate.not_after),
         "issued_at": stamp(certificate.issued_at),
         "replaces": _serial(certificate.replaces),
-        "revoked_at": _stamp(certificate.revoked_at),
+        "revoked_at": stamp_or_none(certificate.revoked_at),
         "revocation_reason": certificate.revocation_reason,
     }
 
@@ -248,11 +251,11 @@ def certificate_record(row: sqlite3.Row) -> CertificateRecord:
         identity=row["identity"],
         device_id=row["device_id"],
         request_id=row["request_id"],
-        not_before=_time(row["not_before"]),
-        not_after=_time(row["not_after"]),
-        issued_at=_time(row["issued_at"]),
+        not_before=time(row["not_before"]),
+        not_after=time(row["not_after"]),
+        issued_at=time(row["issued_at"]),
         replaces=_number(row["replaces"]),
-        revoked_at=_time_or_none(row["revoked_at"]),
+        revoked_at=time_or_none(row["revoked_at"]),
         revocation_reason=row["revocation_reason"],
     )
 
@@ -277,8 +280,8 @@ def node_record(row: sqlite3.Row) -> NodeStatus:
         node=row["node"],
         pid=row["pid"],
         host=row["host"],
-        started_at=_time(row["started_at"]),
-        seen_at=_time(row["seen_at"]),
+        started_at=time(row["started_at"]),
+        seen_at=time(row["seen_at"]),
         config_digest=row["config_digest"],
         reload_serial=row["reload_serial"],
         reload_error=row["reload_error"],

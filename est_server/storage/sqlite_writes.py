@@ -6,17 +6,17 @@ All run behind the write lock, so that what they read holds until they write.
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from est_server.errors import Conflict, NotFound
 from est_server.storage import rows
+from est_server.storage import sqlite_pending as pending
 from est_server.storage import statements as sql
-from est_server.storage.sqlite_reads import prepared
+from est_server.storage.sqlite_execute import execute as _execute
+from est_server.storage.sqlite_execute import find as _find
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-
-    from sqlalchemy import Executable
 
     from est_server.ports.ledger import (
         CertificateRecord,
@@ -36,7 +36,11 @@ def reserve(
     state: Literal["reserved", "issued"] = "reserved",
 ) -> None:
     """Write all of a reservation; see `Ledger.reserve`."""
-    key = reservation.request.idempotency_key
+    request = reservation.request
+    key, at = request.idempotency_key, rows.stamp(request.created_at)
+    # first of all: who comes second must not find its credential spent
+    wanted = reservation.claim
+    claimed = wanted is not None and pending.claim(db, wanted, request.id, at)
     _execute(db, sql.RELEASE_OLD_KEY, {"key": key, "window_start": window_start})
     if reservation.credential_id is not None:
         _spend(db, reservation.credential_id, key)
@@ -45,7 +49,9 @@ def reserve(
         _find(db, sql.DEVICE, {"device": device.id}) is None
     ):
         _execute(db, sql.ADD_DEVICE, rows.device_row(device))
-    _add_request(db, reservation.request, state)
+    _add_request(db, request, state)
+    if claimed and state == "issued":
+        pending.finish(db, request.id, at)
 
 
 def _spend(db: sqlite3.Connection, credential_id: str, key: bytes) -> None:
@@ -75,7 +81,9 @@ def _add_request(
 
 def record(db: sqlite3.Connection, request_id: str, certificate: CertificateRecord) -> None:
     """Move a request to ``issued`` and write its certificate; see `Ledger.record`."""
-    move(db, request_id, "issued", rows.stamp(certificate.issued_at), None)
+    at = rows.stamp(certificate.issued_at)
+    move(db, request_id, "issued", at, None)
+    pending.finish(db, request_id, at)
     add_certificate(db, certificate)
 
 
@@ -86,6 +94,7 @@ def settle(
     move(db, request_id, state, at, why)
     if state == "rejected":
         _free(db, request_id)
+        pending.release(db, request_id, at)
 
 
 def presume(db: sqlite3.Connection, request_id: str, certificate: CertificateRecord) -> None:
@@ -188,19 +197,6 @@ def forget_node(db: sqlite3.Connection, node: str) -> None:
 def touch(db: sqlite3.Connection) -> None:
     """Write something that changes nothing, and find out whether that is possible."""
     _execute(db, sql.TOUCH, {})
-
-
-def _execute(db: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]) -> int:
-    query, picked = prepared(statement)
-    return db.execute(query, picked(values)).rowcount
-
-
-def _find(
-    db: sqlite3.Connection, statement: Executable, values: Mapping[str, Any]
-) -> sqlite3.Row | None:
-    query, picked = prepared(statement)
-    row: sqlite3.Row | None = db.execute(query, picked(values)).fetchone()
-    return row
 
 
 def _breaks(error: sqlite3.IntegrityError, column: str) -> bool:

@@ -11,6 +11,8 @@ partial indexes on the rest, and what is listed newest first has the order in it
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -23,8 +25,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 metadata = MetaData(
     naming_convention={
@@ -171,6 +177,48 @@ certificates = Table(
         "serial_number",
         sqlite_where=text("status <> 'good'"),
         postgresql_where=text("status <> 'good'"),
+    ),
+)
+
+PENDING_OPEN: ColumnElement[bool] = literal_column("state IN ('waiting', 'approved', 'issuing')")
+"""`est_server.ports.pending.OPEN`; a query says it in these words to use the partial indexes."""
+
+pending_requests = Table(
+    "pending_requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("match_key", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("label", Text),
+    Column("profile", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("device_id", Text),
+    Column("spki_sha256", LargeBinary, nullable=False),
+    Column("csr", LargeBinary, nullable=False),
+    Column("decision_id", Text, ForeignKey("decisions.id"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("decided_by", Text),
+    Column("decided_at", BigInteger),
+    Column("note", Text, nullable=False),
+    Column("profile_digest", Text, nullable=False),
+    Column("request_id", Text, unique=True),
+    Index("ix_pending_requests_match_key_id", "match_key", "id"),
+    Index(
+        "uq_pending_requests_match_key_open",
+        "match_key",
+        unique=True,
+        sqlite_where=PENDING_OPEN,
+        postgresql_where=PENDING_OPEN,
+    ),
+    Index(
+        "ix_pending_requests_open",
+        "identity",
+        sqlite_where=PENDING_OPEN,
+        postgresql_where=PENDING_OPEN,
     ),
 )
 
