@@ -12,6 +12,7 @@ from __future__ import annotations
 from est_server.errors import Malformed
 
 SEQUENCE = 0x30
+OCTET_STRING = 0x04
 _LONG_TAG = 0x1F
 _LONG_FORM = 0x80
 _MOST_LENGTH_OCTETS = 4

@@ -21,6 +21,7 @@ from est_server.wire.csrattrs import (
     parse_csrattrs,
 )
 from est_server.wire.est_body import decode_body, encode_body
+from est_server.wire.ocsp import parse_ocsp_request
 from est_server.wire.pkcs10 import CertificationRequest, parse_csr, verify_signature
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -41,6 +42,7 @@ CODECS: dict[str, Callable[[bytes], object]] = {
     "csr": _verified,
     "csrattrs": parse_csrattrs,
     "certs-only": parse_certs_only,
+    "ocsp": parse_ocsp_request,
 }
 SEEDS = {
     codec: [
@@ -110,12 +112,13 @@ def test_changed_vectors(codec, data):
     _survives(codec, data.draw(_mutated(SEEDS[codec])))
 
 
-@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only"])
+@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only", "ocsp"])
 def test_every_prefix_of_a_message_is_malformed(codec):
     name = {
         "csr": "rfc2986/attribute_two_kinds.der",
         "csrattrs": "rfc9908/template.der",
         "certs-only": "rfc5652/one_certificate.der",
+        "ocsp": "rfc6960/acceptable_responses.der",
     }[codec]
     whole = (VECTORS / name).read_bytes()
     CODECS[codec](whole)
@@ -192,7 +195,7 @@ def test_csr_attributes_come_back(items):
     assert parse_csrattrs(encode_csrattrs(items)) == items
 
 
-@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only"])
+@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only", "ocsp"])
 def test_nesting_as_deep_as_a_body_may_be_is_refused(codec):
     der = b""
     while len(der) < 60_000:

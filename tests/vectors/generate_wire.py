@@ -1,8 +1,8 @@
 """Write the wire corpus, bodies and messages named for their defects, and its manifest.json.
 
 Run it from anywhere; it writes beside itself and gives the same octets each time: fixed keys,
-deterministic signatures (RFC 6979), DER put together here by hand so that it can be wrong on
-purpose. `--check` writes nothing and fails if a file differs.
+deterministic signatures (RFC 6979), DER put together by hand so that it can be wrong on purpose.
+`--check` writes nothing and fails if a file differs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from der_writer import extension, integer, oid, seq, set_of, tlv, utf8
+from ocsp_vectors import ocsp_requests
 
 HERE = Path(__file__).parent
 KEY = ec.derive_private_key(0x1234567890ABCDEF, ec.SECP256R1())
@@ -29,52 +31,12 @@ SAN = "2.5.29.17"
 EC, P256, RSA = "1.2.840.10045.2.1", "1.2.840.10045.3.1.7", "1.2.840.113549.1.1.1"
 
 
-def tlv(tag: int, *contents: bytes) -> bytes:
-    content = b"".join(contents)
-    size = len(content)
-    if size < 0x80:
-        return bytes([tag, size]) + content
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(octets)]) + octets + content
-
-
-def seq(*contents: bytes) -> bytes:
-    return tlv(0x30, *contents)
-
-
-def set_of(*contents: bytes) -> bytes:
-    return tlv(0x31, *sorted(contents))
-
-
-def oid(dotted: str) -> bytes:
-    first, second, *rest = (int(arc) for arc in dotted.split("."))
-    out = bytearray()
-    for arc in (first * 40 + second, *rest):
-        septets = [arc & 0x7F]
-        while arc := arc >> 7:
-            septets.append(0x80 | arc & 0x7F)
-        out += bytes(reversed(septets))
-    return tlv(6, bytes(out))
-
-
-def integer(value: int) -> bytes:
-    return tlv(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
-
-
-def utf8(text: str) -> bytes:
-    return tlv(12, text.encode())
-
-
 def rdn(kind: str, value: bytes) -> bytes:
     return set_of(seq(oid(kind), value))
 
 
 def attribute(kind: str, *values: bytes) -> bytes:
     return seq(oid(kind), set_of(*values))
-
-
-def extension(kind: str, value: bytes, critical: bytes = b"") -> bytes:
-    return seq(oid(kind), critical, tlv(4, value))
 
 
 def san(*names: bytes) -> bytes:
@@ -808,6 +770,7 @@ CODECS = {
     "csr": ("rfc2986", "der", requests),
     "csrattrs": ("rfc9908", "der", csrattrs),
     "certs-only": ("rfc5652", "der", certs_only),
+    "ocsp": ("rfc6960", "der", ocsp_requests),
 }
 PUBLISHED = {"rfc9908/rfc7030_example.der": "RFC 7030 4.5.2, as printed"}
 

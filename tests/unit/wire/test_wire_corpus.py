@@ -11,6 +11,7 @@ from est_server.errors import Malformed
 from est_server.wire.cms import parse_certs_only
 from est_server.wire.csrattrs import parse_csrattrs
 from est_server.wire.est_body import decode_body
+from est_server.wire.ocsp import parse_ocsp_request
 from est_server.wire.pkcs10 import parse_csr, verify_signature
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -26,6 +27,7 @@ CODECS = {
     "csr": _csr,
     "csrattrs": parse_csrattrs,
     "certs-only": parse_certs_only,
+    "ocsp": parse_ocsp_request,
 }
 
 
