@@ -5,7 +5,7 @@ DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
 
-.PHONY: run test lint unit interop conformance bench peers clean
+.PHONY: run test lint interop conformance bench fuzz chaos peers clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -33,6 +33,14 @@ conformance: $(VENV)/.tested
 bench: PACKAGES := nginx
 bench: $(VENV)/.installed peers
 	@$(BIN)/python tests/bench $(BENCH)
+
+# the long forms of what `make test` does in short: 100,000 inputs for the codecs together and as
+# many for the HTTP surface, none slower than 50 ms of processor time; 200 kills under load
+fuzz: $(VENV)/.tested
+	FUZZ=$(or $(INPUTS),100000) $(BIN)/python -m pytest -s tests/fuzz
+
+chaos: $(VENV)/.tested
+	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
 
 # the real peers of the tests, where this user may install them
 peers:

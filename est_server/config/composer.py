@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEEPEST = 32
 MOST_NODES = 20_000
+_TOO_DEEP = f"nested more than {DEEPEST} deep"
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -37,6 +38,23 @@ _Mark = Any
 
 class _TooMuchError(Exception):
     """A bound was reached; its problem is noted."""
+
+
+class _TooDeepError(yaml.MarkedYAMLError):
+    """Brackets in brackets, more than `DEEPEST`."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's parser, with a bound on brackets.
+
+    Each open bracket may still become a key, so its scanner reads on and looks at all of them for
+    every further token: a thousand brackets in one line would cost a tenth of a second.
+    """
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        if self.flow_level >= DEEPEST:
+            raise _TooDeepError(problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token_class)
 
 
 @dataclass(slots=True)
@@ -72,11 +90,14 @@ class Composer:
 
     def compose(self) -> Document:
         """Return the document."""
-        loader = yaml.SafeLoader(self.text)
+        loader = _Loader(self.text)
         try:
             while loader.check_event():
                 self._take(loader.get_event())  # type: ignore[no-untyped-call]  # PyYAML's
             self._whole()
+        except _TooDeepError as error:
+            self._report(error.problem_mark, "E108", _TOO_DEEP)
+            self.root = BROKEN
         except yaml.MarkedYAMLError as error:
             self._syntax(error)
         except (ValueError, OverflowError):
@@ -227,7 +248,7 @@ class Composer:
             self._report(mark, "E108", f"more than {MOST_NODES:,} keys and values")
             raise _TooMuchError
         if len(self.stack) >= DEEPEST:
-            self._report(mark, "E108", f"nested more than {DEEPEST} deep")
+            self._report(mark, "E108", _TOO_DEEP)
             raise _TooMuchError
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:

@@ -1,60 +1,19 @@
-"""The server as a process, over real TLS: statuses, idempotency, reload, crashes, ML-DSA."""
+"""The server as a process, over real TLS: statuses, idempotency, reload, ML-DSA."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import secrets
-import signal
 import ssl
 import subprocess
 import sys
-import time
-from typing import Any
 
 import aiohttp
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
-from cryptography.x509.oid import NameOID
-
-PKCS10 = {"Content-Type": "application/pkcs10"}
-
-
-def csr(name: str = "device", key: Any = None, *names: str) -> bytes:
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    if names:
-        san = x509.SubjectAlternativeName([x509.DNSName(found) for found in names])
-        builder = builder.add_extension(san, critical=False)
-    algorithm = hashes.SHA256() if isinstance(key, ec.EllipticCurvePrivateKey) else None
-    return base64.b64encode(builder.sign(key, algorithm).public_bytes(Encoding.DER))
-
-
-def authorization(credentials):
-    if credentials is None:
-        return {}
-    return {"Authorization": aiohttp.encode_basic_auth(*credentials)}
-
-
-def session(server, credentials=None):
-    trust = ssl.create_default_context(cafile=server.root)
-    connector = aiohttp.TCPConnector(ssl=trust, limit=0)
-    return aiohttp.ClientSession(connector=connector, headers=authorization(credentials))
-
-
-async def post(client, server, body, path="simpleenroll", **headers):
-    async with client.post(f"{server.url}/{path}", data=body, headers={**PKCS10, **headers}) as got:
-        return got.status, await got.read(), got.headers
-
-
-def issued(body: bytes) -> x509.Certificate:
-    [certificate] = pkcs7.load_der_pkcs7_certificates(base64.b64decode(body))
-    return certificate
+from device_world import authorization, csr, issued, post, session
 
 
 @pytest.fixture(scope="module")
@@ -193,44 +152,3 @@ async def test_an_ml_dsa_device_enrolls_from_an_ml_dsa_ca(new_server, serve, tmp
     assert isinstance(leaf.public_key(), mldsa.MLDSA65PublicKey)
     leaf.verify_directly_issued_by(issuing)
     issuing.verify_directly_issued_by(root)
-
-
-async def test_kill_9_under_load_loses_nothing(new_server, tmp_path):
-    """The long form is `make chaos`: KILLS=200."""
-    server = new_server(tmp_path / "s", "--interop")
-    user = server.credential("u", "interop")
-    received: list[int] = []
-
-    async def load(stop):
-        while not stop.is_set():
-            try:
-                async with session(server, user) as client:
-                    for _ in range(20):
-                        status, body, _ = await post(client, server, csr(secrets.token_hex(8)))
-                        if status == 200:
-                            received.append(issued(body).serial_number)
-            except (aiohttp.ClientError, OSError, TimeoutError):
-                await asyncio.sleep(0.02)
-
-    stop = asyncio.Event()
-    loads = [asyncio.create_task(load(stop)) for _ in range(4)]
-    kills = int(os.environ.get("KILLS", "5"))
-    with (tmp_path / "log").open("wb") as log:
-        for _ in range(kills):
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "est_server.cli", "serve", "-c", str(server.config),
-                stdout=log, stderr=log,
-            )  # fmt: skip
-            before, until = len(received), time.monotonic() + 60
-            while len(received) < before + 3 and time.monotonic() < until:
-                assert process.returncode is None, "it must start again by itself"
-                await asyncio.sleep(0.02)
-            assert len(received) >= before + 3
-            await asyncio.sleep(secrets.randbelow(100) / 1000)
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
-    stop.set()
-    await asyncio.gather(*loads)
-    stored = {int(found["serial"], 16) for found in server.json("cert", "list", "--limit", "10000")}
-    assert len(set(received)) == len(received), "none twice"
-    assert set(received) <= stored

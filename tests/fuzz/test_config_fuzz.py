@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fuzzing import counted, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -36,12 +37,16 @@ TEXTS = st.one_of(
 )
 
 
-def check(text: bytes) -> None:
+def read(text: bytes):
     document = read_yaml(text, "f.yaml")
+    return document, [validate(document, model) for model in (ProfileModel, ServerModel)]
+
+
+def check(text: bytes) -> None:
+    document, validated = counted("yaml", lambda: read(text))
     problems = list(document.problems)
     assert problems or isinstance(document.data, dict)
-    for model in (ProfileModel, ServerModel):
-        made, found = validate(document, model)
+    for made, found in validated:
         assert made is not None or found or problems
         problems += found
     lines = document.text.count("\n") + 1000
@@ -53,20 +58,38 @@ def check(text: bytes) -> None:
     assert all(line.isprintable() for line in shown.split("\n"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"[" * 1100, b"{" * 1100, b"[{" * 500, b"[a," * 400, b"{a: " * 300, b"x: " + b"[" * 4000),
+        *(b"- " * 2000, b"? " * 2000, b"[]" * 1000, b"a: &" + b"b" * 4000, b'"' + b"\\x41" * 1000),
+        *(b"a: b\n" * 800, b"- a\n" * 800, b"{" + b"a: b, " * 600 + b"}", b"|\n" + b" x\n" * 1000),
+    ],
+    ids=lambda text: f"{text[:8]}*",
+)
+def test_shapes_that_cost_a_scanner_much(text):
+    check(text)
+
+
+def test_brackets_are_counted_while_they_are_scanned():
+    problems = read_yaml(b"[" * 1100, "f.yaml").problems
+    assert [(found.code, found.position.column) for found in problems] == [("E108", 33)]
+
+
 @given(TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")))
-@settings(max_examples=200, deadline=None)
+@examples(200, 0.16)
 def test_any_text_is_a_document_or_its_problems(text):
     check(text)
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=100, deadline=None)
+@examples(100, 0.05)
 def test_any_octets_are_a_document_or_its_problems(data):
     check(data)
 
 
 @given(st.sampled_from(EXAMPLES), st.data())
-@settings(max_examples=100, deadline=None)
+@examples(100, 0.25)
 def test_a_damaged_example_is_a_document_or_its_problems(text, data):
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 40)))
