@@ -8,14 +8,13 @@ recording a certificate are one commit.
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -27,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from est_server.errors import BackendRejected, BackendUnavailable
 from est_server.pki.authority import authority_key_identifier, signature_hash
+from est_server.pki.signatures import sign_and_check, signature_algorithm
 from est_server.pki.usages import key_usage_extension
 from est_server.ports.ca import (
     Backend,
@@ -36,6 +36,7 @@ from est_server.ports.ca import (
     CertificateAuthority,
     Health,
     IssuanceOrder,
+    SignsTbs,
 )
 from est_server.ports.secret import Secret
 
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
     from est_server.pki.plan import CertificatePlan
+
+_LARGE = 1 << 20
+"""Octets beyond which hashing would hold up the event loop for milliseconds."""
 
 
 class SoftSettings(BaseModel):
@@ -66,13 +70,14 @@ class SoftAuthority:
     def __init__(self, key: CertificateIssuerPrivateKeyTypes, certificates: CaCertificates) -> None:
         self._key = key
         self._hash = signature_hash(key)
+        self._algorithm = signature_algorithm(key)
         self._certificates = certificates
         self._issuer_key_identifier = authority_key_identifier(certificates.issuer)
 
     @property
     def capabilities(self) -> Capabilities:
-        """Any device key; local; nothing leaves before `issue` returns."""
-        return Capabilities(local_key=True, holds_signature=True)
+        """Any device key; local; nothing leaves before `issue` returns; signs what it is given."""
+        return Capabilities(local_key=True, holds_signature=True, signs_tbs=True)
 
     def certificates(self) -> CaCertificates:
         """Return issuer and chain."""
@@ -126,21 +131,26 @@ class SoftAuthority:
             found.append((_access(pointers.ocsp, pointers.ca_issuers), False))
         return found
 
+    @property
+    def signature_algorithm(self) -> bytes:
+        """DER AlgorithmIdentifier of this key's signatures; see `SignsTbs`."""
+        return self._algorithm
+
+    async def sign_tbs(self, tbs: bytes) -> bytes:
+        """Sign and check; see `SignsTbs.sign_tbs`."""
+        try:
+            if len(tbs) < _LARGE:
+                return sign_and_check(self._key, tbs)
+            return await asyncio.to_thread(sign_and_check, self._key, tbs)
+        except (InvalidSignature, ValueError) as error:
+            raise BackendUnavailable("ca.signature", f"its signature failed: {error}") from error
+
     async def health(self) -> Health:
         """Sign a test text and check the signature."""
-        text = b"est-server test signature"
-        key, public = self._key, self._certificates.issuer.public_key()
         try:
-            if isinstance(key, ec.EllipticCurvePrivateKey):
-                algorithm = ec.ECDSA(self._hash)  # type: ignore[arg-type]  # an EC key has a hash
-                public.verify(key.sign(text, algorithm), text, algorithm)  # type: ignore[union-attr,call-arg,arg-type]
-            elif isinstance(key, rsa.RSAPrivateKey):
-                signature = key.sign(text, PKCS1v15(), self._hash)  # type: ignore[arg-type]  # an RSA key has a hash
-                public.verify(signature, text, PKCS1v15(), self._hash)  # type: ignore[union-attr,call-arg,arg-type]
-            else:
-                public.verify(key.sign(text), text)  # type: ignore[union-attr,call-arg]
-        except (InvalidSignature, ValueError) as error:
-            return Health(ok=False, detail=f"test signature failed: {error}")
+            await self.sign_tbs(b"est-server test signature")
+        except BackendUnavailable as error:
+            return Health(ok=False, detail=error.message)
         return Health(ok=True, detail="test signature made and checked")
 
     async def close(self) -> None:
@@ -252,4 +262,5 @@ def _points(urls: tuple[str, ...]) -> list[x509.DistributionPoint]:
 
 
 _authority: type[CertificateAuthority] = SoftAuthority
+_signs: type[SignsTbs] = SoftAuthority
 _backend: type[Backend] = SoftBackend

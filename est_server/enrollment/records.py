@@ -46,6 +46,7 @@ def reservation_for(
     request_id = new_identifier("r", now)
     device_id = None if profile.model.registration == "none" else identity.name
     record = decision_record(facts, decision, new_identifier("d", now))
+    renewed = facts.identity.certificate
     return Reservation(
         request=RequestRecord(
             id=request_id,
@@ -77,6 +78,7 @@ def reservation_for(
         register=Device(identity.name, profile.name, now)
         if device is None and profile.model.registration == "automatic"
         else None,
+        renews=None if renewed is None else (renewed.ca, renewed.serial_number),
     )
 
 

@@ -15,6 +15,7 @@ outcome that can't be told is parked for `reconcile` or a person, never guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from cryptography import x509
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
 REFUSALS_KEPT = Budget(attempts=60, seconds=60)
 """How many refusals of unknown certificates are written down: enough for an operator to see why,
 too few to fill a disk."""
+
+_OVERRULES = {"credential.spent", "certificate.revoked", "certificate.held", "key.compromised"}
+"""Conflicts that turn an allowed decision into a refusal: they happened since it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,7 @@ class EnrollmentService:
             channel_binding=binding,
             otp=otp,
             registrar=doubtful and await authenticator.is_registrar(request),
+            key_compromised=await self.ledger.revocations.key_blocked(sha256(csr.spki).digest()),
         )
 
     async def _decide_and_issue(
@@ -250,7 +255,7 @@ class EnrollmentService:
         window_start: datetime,
     ) -> Enrolled:
         """Answer a request whose reservation lost against another."""
-        if conflict.rule == "credential.spent":
+        if conflict.rule in _OVERRULES:
             refusal = overruled(decision, conflict)
             raise await self._denied(facts, refusal) from conflict
         if (earlier := await self._earlier(key, window_start, self.clock())) is not None:

@@ -1,8 +1,8 @@
 """The certificate authority behind enrollment.
 
 A backend is found by entry point (group ``est_server.backends``). The required port is small;
-further powers (signing CRLs, revoking, looking up by idempotency token) are protocols of their own
-that a backend may implement as well.
+further powers (`SignsTbs`; revoking, looking up by idempotency token) are protocols of their own
+that a backend may implement as well, and that its `Capabilities` declare.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ class Capabilities:
         holds_signature: True if a signature never leaves this process before `issue` returns, so
             that reserving and recording may be one commit. False for everything that could have
             issued although we never heard back; those are reserved first, durably.
+        signs_tbs: True if the authority is a `SignsTbs`, so that this server publishes its
+            revocation lists and names who answers for it.
     """
 
     device_keys: frozenset[str] = frozenset()
     local_key: bool = False
     holds_signature: bool = False
+    signs_tbs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,31 @@ class CertificateAuthority(Protocol):
 
     async def close(self) -> None:
         """Release the key, the session or the connections."""
+        ...
+
+
+class SignsTbs(Protocol):
+    """A further power: signs structures that this server makes, with the CA's own key.
+
+    For CRLs and the certificates of OCSP responders, whose extensions no certificate plan has.
+    """
+
+    @property
+    def signature_algorithm(self) -> bytes:
+        """DER AlgorithmIdentifier of every signature that `sign_tbs` makes."""
+        ...
+
+    async def sign_tbs(self, tbs: bytes) -> bytes:
+        """Sign `tbs` and return the signature's octets, checked with the CA's public key.
+
+        Args:
+            tbs: DER of a TBSCertList or TBSCertificate, possibly of many megabytes, whose own
+                signature field is `signature_algorithm`.
+
+        Raises:
+            BackendUnavailable: ``ca.signature``: the key can't be used, or what it made does not
+                verify.
+        """
         ...
 
 

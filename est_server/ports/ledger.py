@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.ports.pending import Claim, PendingRequests
+    from est_server.ports.revocation import RevocationReason, Revocations
 
 Operation = Literal["simpleenroll", "simplereenroll"]
 DeviceState = Literal["active", "quarantined", "retired"]
 RequestState = Literal["reserved", "issued", "rejected", "parked"]
-CertificateStatus = Literal["good", "revoked", "presumed"]
-"""``presumed``: a local CA may have signed it before a crash; revocable, never handed out."""
+CertificateStatus = Literal["good", "held", "revoked", "presumed"]
+"""``presumed``: a local CA may have signed it before a crash; revocable, never handed out.
+``held``: on hold, which may be released (RFC 5280 5.3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,12 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class CertificateRecord:
-    """A certificate that exists for the world, or (``presumed``) may exist."""
+    """A certificate that exists for the world, or (``presumed``) may exist.
+
+    Attributes:
+        crl_shard: which of its CA's partial CRLs its CRL distribution point names; 0 where it
+            names the complete one, or none.
+    """
 
     ca: str
     serial_number: int
@@ -85,7 +92,9 @@ class CertificateRecord:
     issued_at: datetime
     replaces: int | None = None
     revoked_at: datetime | None = None
-    revocation_reason: str | None = None
+    revocation_reason: RevocationReason | None = None
+    invalidity_date: datetime | None = None
+    crl_shard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +164,7 @@ class Reservation:
             spending it is part of the transaction.
         register: a device to create because the profile registers at first enrollment.
         claim: the pending record that this request answers, if there is one.
+        renews: CA and serial number of the certificate that proved who is asking, if one did.
     """
 
     request: RequestRecord
@@ -162,6 +172,7 @@ class Reservation:
     credential_id: str | None = None
     register: Device | None = None
     claim: Claim | None = None
+    renews: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +190,16 @@ class NodeStatus:
 
 
 class Ledger(Protocol):
-    """Devices, credentials, requests, decisions and certificates, durably."""
+    """Devices, credentials, requests, decisions, certificates and their revocation, durably."""
 
     @property
     def pending(self) -> PendingRequests:
         """The requests that wait for a person."""
+        ...
+
+    @property
+    def revocations(self) -> Revocations:
+        """What takes certificates out of use."""
         ...
 
     # -- one enrollment ---------------------------------------------------------------------
@@ -196,7 +212,9 @@ class Ledger(Protocol):
         Raises:
             Conflict: ``request.duplicate`` if a live request holds the idempotency key, or the
                 approval that it claims is used up or gone; ``serial.duplicate`` if the CA has that
-                serial; ``credential.spent`` if no use is left, or the credential is revoked by now.
+                serial; ``credential.spent`` if no use is left, or the credential is revoked by now;
+                ``certificate.revoked`` and ``certificate.held`` if that is what became of the one
+                it renews; ``key.compromised`` if the key is blocked by now.
         """
         ...
 

@@ -7,9 +7,10 @@ name in front; names are part of the product's contract.
  1. method      method.not-allowed, enroll.own-certificate
  2. device      device.unknown, device.profile, device.quarantined, device.retired
  3. reenroll    reenroll.not-offered, reenroll.certificate-required, certificate.revoked,
-                certificate.presumed, certificate.profile, certificate.expired, reenroll.too-early,
-                reenroll.key-same, reenroll.key-new, reenroll.subject, reenroll.san
- 4. key         key.weak, key.not-allowed
+                certificate.held, certificate.presumed, certificate.profile, certificate.expired,
+                reenroll.too-early, reenroll.key-same, reenroll.key-new, reenroll.subject,
+                reenroll.san
+ 4. key         key.weak, key.compromised, key.not-allowed
  5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required
  6. subject     subject.missing, subject.ambiguous, subject.invalid, subject.too-long,
                 subject.not-allowed, subject.mismatch, subject.empty

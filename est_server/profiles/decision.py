@@ -46,6 +46,7 @@ class RequestFacts:
     Attributes:
         registrar: the connection shows a certificate that we issued for a registration authority
             (id-kp-cmcRA, RFC 6402 2.10); only looked for where the channel binding does not fit.
+        key_compromised: a certificate with this key was revoked for keyCompromise.
     """
 
     operation: Operation
@@ -55,6 +56,7 @@ class RequestFacts:
     channel_binding: ChannelBinding = "absent"
     otp: OneTimePassword = "absent"
     registrar: bool = False
+    key_compromised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,11 +59,15 @@ def device_gate(profile: Profile, request: RequestFacts, device: Device | None) 
 
 
 def key_gate(profile: Profile, request: RequestFacts) -> Gate:
-    """Return ``key``: is the key sound, and of an algorithm that the profile allows?"""
+    """Return ``key``: is the key sound, uncompromised, and of an algorithm that is allowed?"""
     at = profile.position("key", "allow")
     csr = request.csr
     if (problem := weakness(csr.public_key)) is not None:
         return Gate("key.weak", ok=False, detail=problem, position=at)
+    if request.key_compromised:
+        # whoever has it could ask for as many certificates as the device
+        detail = "a certificate with this key was revoked for keyCompromise: make a new key"
+        return Gate("key.compromised", ok=False, detail=detail, position=at)
     allow = profile.model.key.allow
     if key_allowed(allow, csr.key_algorithm):
         return Gate("key", ok=True, detail=csr.key_algorithm, position=at)

@@ -235,6 +235,8 @@ def certificate_row(certificate: CertificateRecord) -> Row:
         "replaces": _serial(certificate.replaces),
         "revoked_at": stamp_or_none(certificate.revoked_at),
         "revocation_reason": certificate.revocation_reason,
+        "invalidity_date": stamp_or_none(certificate.invalidity_date),
+        "crl_shard": certificate.crl_shard,
     }
 
 
@@ -257,6 +259,8 @@ def certificate_record(row: sqlite3.Row) -> CertificateRecord:
         replaces=_number(row["replaces"]),
         revoked_at=time_or_none(row["revoked_at"]),
         revocation_reason=row["revocation_reason"],
+        invalidity_date=time_or_none(row["invalidity_date"]),
+        crl_shard=row["crl_shard"],
     )
 
 

@@ -1,7 +1,7 @@
 """The ledger on SQLite: one file, for one machine.
 
-Reads are in `est_server.storage.sqlite_reads`, the changes in `sqlite_writes`; concurrent writes
-share commits (`group_commit`).
+Reads are in `est_server.storage.sqlite_reads`, the changes in `sqlite_writes`, revocation in
+`sqlite_revocation`; concurrent writes share commits (`group_commit`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from est_server.storage.group_commit import GroupCommit
 from est_server.storage.sqlite_file import connect, make_private
 from est_server.storage.sqlite_pending import SqlitePending
 from est_server.storage.sqlite_reads import SqliteReads
+from est_server.storage.sqlite_revocation import SqliteRevocations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,7 @@ class SqliteLedger:
             ) from error
         self._writer = GroupCommit(lambda: connect(path))
         self.pending = SqlitePending(self._reads, self._writer)
+        self.revocations = SqliteRevocations(self._reads, self._writer)
 
     # -- one enrollment ---------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Literal
 
 from est_server.errors import Conflict, NotFound
+from est_server.storage import revocation_statements as revocation
 from est_server.storage import rows
 from est_server.storage import sqlite_pending as pending
 from est_server.storage import statements as sql
@@ -36,6 +37,7 @@ def reserve(
     state: Literal["reserved", "issued"] = "reserved",
 ) -> None:
     """Write all of a reservation; see `Ledger.reserve`."""
+    _refuse_revoked(db, reservation)
     request = reservation.request
     key, at = request.idempotency_key, rows.stamp(request.created_at)
     # first of all: who comes second must not find its credential spent
@@ -52,6 +54,23 @@ def reserve(
     _add_request(db, request, state)
     if claimed and state == "issued":
         pending.finish(db, request.id, at)
+
+
+def _refuse_revoked(db: sqlite3.Connection, reservation: Reservation) -> None:
+    """Return if neither the key nor the certificate that it renews was revoked meanwhile.
+
+    Raises:
+        Conflict: ``key.compromised``, ``certificate.revoked``, ``certificate.held``.
+    """
+    if _find(db, revocation.BLOCKED, {"key": reservation.request.spki_sha256}) is not None:
+        raise Conflict("key.compromised", "this key was revoked for keyCompromise")
+    if reservation.renews is None:
+        return
+    ca, serial_number = reservation.renews
+    row = _find(db, sql.CERTIFICATE, {"ca": ca, "serial_number": rows.serial(serial_number)})
+    if row is not None and row["status"] in {"revoked", "held"}:
+        status = row["status"]
+        raise Conflict(f"certificate.{status}", f"certificate {serial_number:x} is {status}")
 
 
 def _spend(db: sqlite3.Connection, credential_id: str, key: bytes) -> None:

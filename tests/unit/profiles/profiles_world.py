@@ -170,10 +170,18 @@ class Question:
     now: datetime = NOW
     issuer: Issuer = field(default_factory=issuer)
     rules: tuple[Any, ...] = ()
+    compromised: bool = False
 
     def facts(self) -> RequestFacts:
         return RequestFacts(
-            self.operation, None, self.csr, self.identity, self.binding, self.otp, self.registrar
+            self.operation,
+            None,
+            self.csr,
+            self.identity,
+            self.binding,
+            self.otp,
+            self.registrar,
+            self.compromised,
         )
 
     def ask(self) -> Decision:

@@ -177,7 +177,7 @@ RECORDS = st.builds(
     GENERAL_NAMES,
     st.sampled_from([ec_key(), ec_key(3)]),
     st.sampled_from([NOW.replace(microsecond=0) + days * DAY for days in (-40, -1, 0, 10, 400)]),
-    status=st.sampled_from(["good", "good", "revoked", "presumed"]),
+    status=st.sampled_from(["good", "good", "held", "revoked", "presumed"]),
     profile=st.sampled_from(["router", "router", "switch"]),
 )
 IDENTITIES = st.one_of(
@@ -209,6 +209,7 @@ QUESTIONS = st.builds(
     binding=st.sampled_from(["absent", "matched", "mismatched", "unavailable"]),
     issuer=ISSUERS,
     rules=st.sampled_from([(), RULES]),
+    compromised=st.sampled_from([False, False, True]),
 )
 GOOD_QUESTIONS = st.builds(
     Question,

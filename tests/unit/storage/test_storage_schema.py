@@ -18,13 +18,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from est_server.errors import BackendUnavailable
-from est_server.storage import pending_statements, schema, statements
+from est_server.storage import (
+    pending_statements,
+    revocation_statements,
+    schema,
+    statements,
+)
 from est_server.storage.schema import SchemaStatus, schema_status, upgrade_schema
 from est_server.storage.sqlite import SqliteLedger
 from est_server.storage.tables import metadata
 
 VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 HEAD = max(VERSIONS.glob("[0-9]*.py")).name[:4]
+MODULES = (statements, pending_statements, revocation_statements)
 
 
 @pytest.fixture
@@ -159,8 +165,7 @@ def test_tables_and_statements_are_good_for_postgresql():
             text = str(CreateIndex(index).compile(dialect=dialect))
             assert ("WHERE" in text) == ("WHERE" in str(CreateIndex(index).compile(
                 dialect=sqlite.dialect())))  # fmt: skip
-    every = {**vars(statements), **vars(pending_statements)}
-    for name, statement in every.items():
+    for name, statement in (item for module in MODULES for item in vars(module).items()):
         if name.isupper() and hasattr(statement, "compile"):
             assert statements.compiled(statement, dialect).text
 

@@ -1,0 +1,1 @@
+"""What takes certificates out of use, and the lists that say so."""

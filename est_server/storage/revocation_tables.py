@@ -1,0 +1,59 @@
+"""The ledger's tables about revocation; conventions as in `est_server.storage.tables`.
+
+`revocation_entries` has one row for each certificate that was ever revoked or held: the entry of a
+CRL, encoded once. It lies in the order in which a list is read, so that a list of a million
+entries is one walk.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+
+from est_server.storage.tables import metadata
+
+revocation_events = Table(
+    "revocation_events",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("ca", Text, nullable=False),
+    Column("serial_number", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("reason", Text),
+    Column("revoked_at", BigInteger),
+    Column("invalidity_date", BigInteger),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Index("ix_revocation_events_certificate", "serial_number", "ca", "sequence"),
+)
+
+revocation_entries = Table(
+    "revocation_entries",
+    metadata,
+    Column("ca", Text, nullable=False),
+    Column("crl_shard", Integer, nullable=False),
+    Column("serial_number", Text, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("entry", LargeBinary),  # NULL once it is released
+    PrimaryKeyConstraint("ca", "crl_shard", "serial_number"),
+    Index("ix_revocation_entries_sequence", "ca", "sequence"),
+    Index("ix_revocation_entries_not_after", "ca", "not_after"),
+    sqlite_with_rowid=False,
+)
+
+blocked_keys = Table(
+    "blocked_keys",
+    metadata,
+    Column("spki_sha256", LargeBinary, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+)
