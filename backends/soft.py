@@ -129,6 +129,8 @@ class SoftAuthority:
             found.append((x509.FreshestCRL(_points(pointers.freshest_crl)), False))
         if pointers.ocsp or pointers.ca_issuers:
             found.append((_access(pointers.ocsp, pointers.ca_issuers), False))
+        if plan.ocsp_nocheck:
+            found.append((x509.OCSPNoCheck(), False))
         return found
 
     @property

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from est_server.config.validate import did_you_mean, shown
+from est_server.enrollment.responder import RESPONDER
 from est_server.errors import Problem
 from est_server.profiles.mistakes import mistakes
 
@@ -48,6 +49,8 @@ def check_profile(
         trust: names of the trust stores, likewise.
     """
     check = _Check(document)
+    if name == RESPONDER:
+        yield check.problem("E216", f"{name!r} is what this server's own certificates are under")
     if not _PROFILE_NAME.fullmatch(name):
         text = f"{name!r}: a profile's file is named in lower case, digits, dots and dashes"
         yield check.problem("E216", text)

@@ -7,22 +7,22 @@
 5. the same question within the window gets the same certificate
 6. issue, check against the plan, record; the certificate leaves only when its row is durable
 
-A CA that holds its signature (`Capabilities.holds_signature`) lets reserving and recording share
-one transaction; for every other CA the reservation is durable before the CA is asked, and an
-outcome that can't be told is parked for `reconcile` or a person, never guessed.
+What the last step does when a CA fails or the process dies is in `est_server.enrollment.issuance`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
 from est_server.enrollment.channel_binding import channel_binding
 from est_server.enrollment.idempotency import Turns, idempotency_key
 from est_server.enrollment.identifiers import new_identifier
+from est_server.enrollment.issuance import issue_and_record
 from est_server.enrollment.one_time_password import one_time_password
 from est_server.enrollment.records import (
     certificate_record,
@@ -33,8 +33,6 @@ from est_server.enrollment.records import (
 )
 from est_server.enrollment.request import Enrolled, EnrollmentRequest
 from est_server.errors import (
-    BackendRejected,
-    BackendUnavailable,
     Conflict,
     Denied,
     EstServerError,
@@ -42,7 +40,6 @@ from est_server.errors import (
     Pending,
     Unauthenticated,
 )
-from est_server.pki.check import check_issued
 from est_server.ports.ca import IssuanceOrder
 from est_server.ports.ephemeral import Budget
 from est_server.profiles.decide import decide
@@ -58,7 +55,7 @@ if TYPE_CHECKING:
     from est_server.ports.ca import CertificateAuthority
     from est_server.ports.clock import Clock
     from est_server.ports.ephemeral import Ephemeral
-    from est_server.ports.ledger import CertificateRecord, Ledger, Reservation
+    from est_server.ports.ledger import Ledger
     from est_server.profiles.decision import Decision, Identity
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
@@ -186,59 +183,18 @@ class EnrollmentService:
         order = IssuanceOrder(plan, serial_number, reservation.request.id, facts.csr.der)
         authority = self.authorities[plan.ca]
         try:
-            certificate = await self._issue(authority, order, reservation, facts, window_start)
+            certificate = await issue_and_record(
+                self.ledger,
+                authority,
+                order,
+                reservation,
+                partial(certificate_record, plan=plan, request=reservation.request, facts=facts),
+                window_start=window_start,
+                clock=self.clock,
+            )
         except Conflict as conflict:
             return await self._lost(conflict, facts, decision, key, window_start)
         return Enrolled(certificate, reservation.decision.id, repeated=False)
-
-    async def _issue(
-        self,
-        authority: CertificateAuthority,
-        order: IssuanceOrder,
-        reservation: Reservation,
-        facts: RequestFacts,
-        window_start: datetime,
-    ) -> CertificateRecord:
-        request_id = reservation.request.id
-        if authority.capabilities.holds_signature:
-            certificate = await self._made(authority, order, reservation, facts)
-            await self.ledger.reserve_and_record(
-                reservation, certificate, window_start=window_start
-            )
-            return certificate
-        await self.ledger.reserve(reservation, window_start=window_start)
-        try:
-            certificate = await self._made(authority, order, reservation, facts)
-        except BackendRejected as error:
-            # an answer that differs from the order exists at the CA: a person must look
-            state: Literal["parked", "rejected"] = (
-                "parked" if error.rule.startswith("issued.") else "rejected"
-            )
-            await self.ledger.settle(request_id, state, reason=str(error), at=self.clock())
-            raise
-        except BackendUnavailable as error:
-            await self.ledger.settle(request_id, "parked", reason=str(error), at=self.clock())
-            raise
-        await self.ledger.record(request_id, certificate)
-        return certificate
-
-    async def _made(
-        self,
-        authority: CertificateAuthority,
-        order: IssuanceOrder,
-        reservation: Reservation,
-        facts: RequestFacts,
-    ) -> CertificateRecord:
-        certificate = await authority.issue(order)
-        holds = authority.capabilities.holds_signature
-        check_issued(
-            order.plan,
-            certificate,
-            authority.certificates().issuer,
-            serial_number=order.serial_number if holds else None,
-            exact=holds,
-        )
-        return certificate_record(certificate, order.plan, reservation.request, facts)
 
     async def _earlier(self, key: bytes, since: datetime, now: datetime) -> Enrolled | None:
         found = await self.ledger.issued(key, since=since)

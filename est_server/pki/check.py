@@ -77,6 +77,8 @@ def check_issued(
             "issued.extensions",
             "it has other extensions",
         )
+    nocheck = ExtensionOID.OCSP_NO_CHECK in extensions
+    _require(nocheck == plan.ocsp_nocheck, "issued.extensions", "its status may not be asked for")
     # 6. the issuer's name and signature
     try:
         certificate.verify_directly_issued_by(issuer)
@@ -106,6 +108,7 @@ def expected_extensions(
         ExtensionOID.CRL_DISTRIBUTION_POINTS: bool(pointers.crl),
         ExtensionOID.FRESHEST_CRL: bool(pointers.freshest_crl),
         ExtensionOID.AUTHORITY_INFORMATION_ACCESS: bool(pointers.ocsp or pointers.ca_issuers),
+        ExtensionOID.OCSP_NO_CHECK: plan.ocsp_nocheck,
     }
     return {oid for oid, present in wanted.items() if present}
 

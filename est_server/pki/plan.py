@@ -48,6 +48,7 @@ class CertificatePlan:
         extended_key_usage: dotted OIDs, in order.
         certificate_policies: dotted OIDs, in order.
         pointers: CRL, delta CRL, OCSP and issuer URLs.
+        ocsp_nocheck: nobody needs to ask for its status (RFC 6960 4.2.2.2.1): responders only.
     """
 
     ca: str
@@ -61,6 +62,7 @@ class CertificatePlan:
     extended_key_usage: tuple[str, ...]
     certificate_policies: tuple[str, ...] = ()
     pointers: Pointers = Pointers()
+    ocsp_nocheck: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan in JSON's types, for the ledger and for people."""
@@ -81,6 +83,7 @@ class CertificatePlan:
             "freshest_crl": list(self.pointers.freshest_crl),
             "ocsp": list(self.pointers.ocsp),
             "ca_issuers": list(self.pointers.ca_issuers),
+            "ocsp_nocheck": self.ocsp_nocheck,
         }
 
     def as_json(self) -> str:

@@ -23,6 +23,8 @@ EXTENDED_KEY_USAGES = {
     "timeStamping": "1.3.6.1.5.5.7.3.8",
     "ipsecIKE": "1.3.6.1.5.5.7.3.17",
 }
+OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
+"""Without a name: no profile gives it away (RFC 6960 4.2.2.2)."""
 CLIENT_AUTH = EXTENDED_KEY_USAGES["clientAuth"]
 ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
 CMC_RA = "1.3.6.1.5.5.7.3.28"

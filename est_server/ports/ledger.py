@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from est_server.ports.pending import Claim, PendingRequests
     from est_server.ports.revocation import RevocationReason, Revocations
 
-Operation = Literal["simpleenroll", "simplereenroll"]
+Operation = Literal["simpleenroll", "simplereenroll", "ocsp-responder"]
+"""What a certificate was asked for with; ``ocsp-responder`` is this server asking for itself."""
 DeviceState = Literal["active", "quarantined", "retired"]
 RequestState = Literal["reserved", "issued", "rejected", "parked"]
 CertificateStatus = Literal["good", "held", "revoked", "presumed"]

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from est_server.pki.keys import KEY_ALGORITHMS, is_key_pattern
+from est_server.pki.usages import OCSP_SIGNING
 from est_server.profiles.alternative_names import KINDS, general_name
 from est_server.profiles.patterns import dns_pattern, network
 from est_server.profiles.subject import subject_flaw
@@ -86,6 +87,10 @@ def _certificate(model: ProfileModel) -> Iterator[Mistake]:
     content = model.certificate
     if content.lifetime <= content.backdate:
         yield Mistake(("certificate", "lifetime"), "is over before it begins: see backdate")
+    if OCSP_SIGNING in content.extended_key_usage:
+        text = "a device could then answer for the CA (RFC 6960 4.2.2.2)"
+        hint = "the server makes its own OCSP responders"
+        yield Mistake(("certificate", "extended_key_usage"), text, hint)
     only = {"encipherOnly", "decipherOnly"} & set(content.key_usage)
     if only and "keyAgreement" not in content.key_usage:
         text = f"{', '.join(sorted(only))} without keyAgreement means nothing (RFC 5280 4.2.1.3)"

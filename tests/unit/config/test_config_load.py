@@ -161,6 +161,11 @@ def renamed(world: World) -> Position:
     return Position(str(world.folder / "profiles/My Device.yaml"), 1, 1)
 
 
+def reserved(world: World) -> Position:
+    (world.folder / DEVICE).rename(world.folder / "profiles/ocsp-responder.yaml")
+    return Position(str(world.folder / "profiles/ocsp-responder.yaml"), 1, 1)
+
+
 def listeners(world: World) -> Position:
     world.change("server.yaml", "  public:", "  est: {listen: 127.0.0.1:8444}\n  public:")
     return Position(str(world.folder / "server.yaml"), 2, 1)
@@ -265,6 +270,7 @@ MISTAKES = [
         ),
     ),
     ("E216", renamed),
+    ("E216", reserved),
     ("E217", gone(DEVICE, "version")),
     ("E218", add(DEVICE, "registration: none\n", "device.id")),
     ("E219", change(DEVICE, "90d", "30s")),
