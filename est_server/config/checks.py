@@ -73,6 +73,8 @@ def _code(path: ConfigPath) -> str:
             return "E206"
         case ("certificate", *_):
             return "E219"
+        case ("csr_attributes", *_):
+            return "E220"
         case (*_, "from"):
             return "E218"
     return "E207"

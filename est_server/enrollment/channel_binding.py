@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from est_server.ports.tls import TlsFacts
     from est_server.profiles.decision import ChannelBinding
-    from est_server.profiles.model import ChallengeMeaning
+    from est_server.profiles.demands import ChallengeMeaning
     from est_server.wire.pkcs10 import CertificationRequest
 
 

@@ -27,6 +27,7 @@ class Compiled:
         key_usage: names of key usages.
         extended_key_usage: dotted OIDs, in order.
         pointers: the URLs that certificates carry.
+        demands: whether `csr_attributes` requires anything of a request.
     """
 
     methods: frozenset[str]
@@ -35,6 +36,7 @@ class Compiled:
     key_usage: frozenset[str]
     extended_key_usage: tuple[str, ...]
     pointers: Pointers
+    demands: bool
 
 
 def compile_model(model: ProfileModel, urls: Pointers) -> Compiled:
@@ -68,4 +70,5 @@ def compile_model(model: ProfileModel, urls: Pointers) -> Compiled:
             ocsp=urls.ocsp if "ocsp" in wanted else (),
             ca_issuers=urls.ca_issuers if "ca-issuers" in wanted else (),
         ),
+        demands=bool(model.csr_attributes.require or model.csr_attributes.require_extensions),
     )

@@ -6,9 +6,12 @@ is issued can't drift apart. libest reads 1,024 octets at most; where the templa
 beside the list, the list is sent alone.
 
 One key can be named (RFC 9908 3.2: exactly one attribute whose type is the key's): the first that
-the profile allows, which is the operator's preference. A profile always allows a key, so there is
-always something to say, and the empty answer (204), which several clients take for an error, is
-never needed.
+the profile allows, which is the operator's preference.
+
+A profile always allows a key, so there is always something to say; the empty answer (204), which
+several clients take for an error, is given only where the profile asks for it. The list has an
+extension without a value by its OID alone, since id-ExtensionReq takes whole extensions only
+(RFC 9908 3.2).
 """
 
 from __future__ import annotations
@@ -59,16 +62,34 @@ _EXTENDED_KEY_USAGE = "2.5.29.37"
 _SUBJECT_ALTERNATIVE_NAME = "2.5.29.17"
 
 
-def csr_attributes(profile: Profile) -> bytes:
-    """Return the DER of CsrAttrs for a profile."""
+def csr_attributes(profile: Profile) -> bytes | None:
+    """Return the DER of CsrAttrs for a profile; None where it publishes nothing."""
+    wanted = profile.model.csr_attributes
+    if wanted.publish == "nothing":
+        return None
     usages = _usages(profile)
     items: list[Oid | AttributeValues] = []
-    items.extend(map(Oid, _proofs(profile)))
+    items.extend(map(Oid, _attributes(profile)))
     items.extend(_key(profile.model.key.allow[0]))
     if usages:
         items.append(extension_request(usages))
+    items.extend(Oid(oid) for oid in _open_extensions(profile, usages))
+    if wanted.publish == "list":
+        return encode_csrattrs(tuple(items))
     whole = encode_csrattrs((*items, template_attribute(_template(profile, usages))))
     return whole if len(whole) <= MOST_OCTETS else encode_csrattrs(tuple(items))
+
+
+def _attributes(profile: Profile) -> tuple[str, ...]:
+    """Return the attributes that every request must have, each once, the proofs first."""
+    return tuple(dict.fromkeys((*_proofs(profile), *profile.model.csr_attributes.require)))
+
+
+def _open_extensions(profile: Profile, usages: tuple[tuple[str, bytes], ...]) -> tuple[str, ...]:
+    """Return the extensions that every request must have, and whose value is the device's."""
+    told = {oid for oid, _ in usages}
+    wanted = dict.fromkeys(profile.model.csr_attributes.require_extensions)
+    return tuple(oid for oid in wanted if oid not in told)
 
 
 def _proofs(profile: Profile) -> tuple[str, ...]:
@@ -114,16 +135,15 @@ def _template(profile: Profile, usages: tuple[tuple[str, bytes], ...]) -> Reques
     algorithm = model.key.allow[0]
     size = _RSA_SIZE.fullmatch(algorithm)
     curve, _ = _CURVES.get(algorithm, (None, None))
-    extensions: tuple[tuple[str, bytes | None], ...] = usages
-    if any(kind.patterns or kind.networks for kind in profile.compiled.names):
-        extensions = (*usages, (_SUBJECT_ALTERNATIVE_NAME, None))
+    names = any(kind.patterns or kind.networks for kind in profile.compiled.names)
+    filled_in = ((_SUBJECT_ALTERNATIVE_NAME,) if names else ()) + _open_extensions(profile, usages)
     return RequestTemplate(
         subject=_template_subject(profile),
         key_algorithm=_EC if curve else _RSA if size else _OTHERS[algorithm],
         curve=curve,
         rsa_bits=int(size[1]) if size else None,
-        extensions=extensions,
-        attributes=_proofs(profile),
+        extensions=(*usages, *((oid, None) for oid in dict.fromkeys(filled_in))),
+        attributes=_attributes(profile),
     )
 
 

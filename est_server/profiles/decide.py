@@ -11,9 +11,10 @@ name in front; names are part of the product's contract.
                 reenroll.too-early, reenroll.key-same, reenroll.key-new, reenroll.subject,
                 reenroll.san
  4. key         key.weak, key.compromised, key.not-allowed
- 5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required
- 6. subject     subject.missing, subject.ambiguous, subject.invalid, subject.too-long,
-                subject.not-allowed, subject.mismatch, subject.empty
+ 5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required;
+    csrattrs    csrattrs.missing
+ 6. subject     subject.missing, subject.not-requested, subject.ambiguous, subject.invalid,
+                subject.too-long, subject.not-allowed, subject.mismatch, subject.empty
  7. san         san.missing, san.invalid, san.too-many, san.not-allowed
  8. extension   extension.not-allowed
  9. validity    issuer.expired
@@ -28,6 +29,7 @@ from est_server.pki.plan import CertificatePlan
 from est_server.ports.ledger import Device
 from est_server.profiles.alternative_names import build_alternative_names
 from est_server.profiles.decision import Decision, Gate
+from est_server.profiles.demanded import csrattrs_gate
 from est_server.profiles.extensions import extension_gate
 from est_server.profiles.facts import rule_facts, too_large
 from est_server.profiles.gates import (
@@ -70,8 +72,10 @@ def decide(
     # 3: a renewal
     if request.operation == "simplereenroll":
         gates += renewal_gates(profile, request, now)
-    # 4, 5: the key and its proof
+    # 4, 5: the key and its proof, and what else the request has to bring
     gates += (key_gate(profile, request), *proof_gates(profile, request))
+    if profile.compiled.demands:
+        gates.append(csrattrs_gate(profile, request))
     # 6, 7: the names
     subject, found = build_subject(profile, request, device)
     gates += found

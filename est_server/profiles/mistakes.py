@@ -50,6 +50,7 @@ def mistakes(model: ProfileModel) -> Iterator[Mistake]:
             hint = f"did you mean {close[0]!r}?" if close else ", ".join(KEY_ALGORITHMS)
             yield Mistake(("key", "allow", index), f"no key algorithm {pattern!r}", hint)
     yield from _certificate(model)
+    yield from _demands(model)
     for name, count in Counter(rule.name for rule in model.rules).items():
         if count > 1:
             yield Mistake(("rules",), f"{count} rules are called {name!r}")
@@ -98,6 +99,21 @@ def _certificate(model: ProfileModel) -> Iterator[Mistake]:
     if set(content.key_usage) >= {"encipherOnly", "decipherOnly"}:
         text = "encipherOnly and decipherOnly exclude each other (RFC 5280 4.2.1.3)"
         yield Mistake(("certificate", "key_usage"), text)
+
+
+def _demands(model: ProfileModel) -> Iterator[Mistake]:
+    proofs, wanted = model.proof_of_possession, model.csr_attributes
+    required = "required" in {proofs.channel_binding, proofs.otp}
+    if wanted.publish == "nothing" and (required or wanted.require or wanted.require_extensions):
+        text = "devices are not told what they must send (RFC 7030 4.5.2)"
+        yield Mistake(("csr_attributes", "publish"), text, "publish: list")
+    for key, oids in (
+        ("require", wanted.require),
+        ("require_extensions", wanted.require_extensions),
+    ):
+        for index, oid in enumerate(oids):
+            if oid in oids[:index]:
+                yield Mistake(("csr_attributes", key, index), f"{oid} stands there twice")
 
 
 def _problem(check: Callable[[str], object], text: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from est_server.profiles.demands import CsrAttributes, ProofOfPossession
 from est_server.profiles.scalars import Duration, Oid, Strict
 
 SubjectSource = str
@@ -38,7 +39,6 @@ IdentityField = Literal[
 ]
 ReenrollKey = Literal["new", "same", "new-or-same"]
 Registration = Literal["registered", "automatic", "none"]
-ChallengeMeaning = Literal["binding", "otp"]
 Pointer = Literal["crl", "delta-crl", "ocsp", "ca-issuers"]
 
 
@@ -208,28 +208,6 @@ class CertificateContent(Strict):
     )
 
 
-class ProofOfPossession(Strict):
-    """What a CSR must carry beside its signature; what it carries is always checked."""
-
-    channel_binding: Literal["required", "optional"] = Field(
-        default="optional",
-        description="whether the CSR must be bound to its TLS connection (RFC 7030 3.5, RFC 9266)",
-    )
-    challenge: ChallengeMeaning = Field(
-        default="binding",
-        alias="challenge_password",
-        description="what a challengePassword is: the channel binding, as RFC 7030 has it, or a "
-        "one-time password, as SCEP has it; estIdentityLinking and otpChallenge (RFC 7894) mean "
-        "what they say either way",
-    )
-    otp: Literal["required", "optional"] = Field(
-        default="optional",
-        alias="one_time_password",
-        description="whether an enrollment's CSR must hold the password of the credential whose "
-        "user name is the asker's identity",
-    )
-
-
 class Rule(Strict):
     """A veto in the Common Expression Language: refuses when `when` is not true."""
 
@@ -266,4 +244,5 @@ class ProfileModel(Strict):
     key: Key
     certificate: CertificateContent
     proof_of_possession: ProofOfPossession = ProofOfPossession()
+    csr_attributes: CsrAttributes = CsrAttributes()
     rules: tuple[Rule, ...] = ()

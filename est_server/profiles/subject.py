@@ -159,13 +159,19 @@ def _value(
     else:
         value = value_from(part.source, request, device) or ""
     if not value:
-        detail = f"{part.name} comes from {part.source}, which has none"
-        return None, ("subject.missing", detail) if part.required else None
+        return None, _missing(part) if part.required else None
     if (flaw := subject_flaw(part.name, value)) is not None:
         return None, flaw
     if part.patterns is not None and not any_matches(part.patterns, value):
         return None, ("subject.not-allowed", f"{part.name} {value!r} fits no allowed pattern")
     return value, None
+
+
+def _missing(part: SubjectPart) -> tuple[str, str]:
+    if part.source == "request":
+        detail = f"the request's subject lacks {part.name} ({part.oid.dotted_string})"
+        return "subject.not-requested", detail
+    return "subject.missing", f"{part.name} comes from {part.source}, which has none"
 
 
 def _compared(profile: Profile, request: RequestFacts, subject: x509.Name) -> Gate:

@@ -47,6 +47,8 @@ _STATUS_BY_RULE = {
     "key.weak": 400,
     "pop.required": 400,
     "otp.required": 400,
+    "csrattrs.missing": 400,
+    "subject.not-requested": 400,
 }
 
 

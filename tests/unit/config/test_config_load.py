@@ -274,6 +274,7 @@ MISTAKES = [
     ("E217", gone(DEVICE, "version")),
     ("E218", add(DEVICE, "registration: none\n", "device.id")),
     ("E219", change(DEVICE, "90d", "30s")),
+    ("E220", add(DEVICE, "csr_attributes: {publish: nothing, require: [1.2.3]}\n", "nothing")),
     ("W201", change(DEVICE, "90d}", "90d, extended_key_usage: [serverAuth]}", "extended")),
     ("W203", add(DEVICE, SAN + '{dns: {allow: ["*.x"]}}\n', "allow", 2)),
     ("W203", add(DEVICE, SAN + "{ip: {allow: [10.0.0.0/8]}}\n", "allow", 2)),

@@ -33,7 +33,9 @@ REQUIRED = {"proof_of_possession": {"channel_binding": "required"}}
 
 
 def items(changes: dict[str, Any] | None = None) -> Any:
-    return parse_csrattrs(csr_attributes(profile(changes)))
+    der = csr_attributes(profile(changes))
+    assert der is not None
+    return parse_csrattrs(der)
 
 
 def attribute(found: Any, oid: str) -> AttributeValues:
@@ -164,8 +166,9 @@ def test_alternative_names_are_open_in_the_template_where_the_request_may_bring_
 
 def test_list_and_template_stay_within_what_libest_reads() -> None:
     for algorithm in KEY_ALGORITHMS:
-        for parts in ({}, REQUIRED):
+        for parts in ({}, REQUIRED, {"csr_attributes": DEMANDS}):
             der = csr_attributes(profile({"key": {"allow": [algorithm]}, **parts}))
+            assert der is not None
             assert len(der) <= MOST_OCTETS
             wrapped = encodebytes(der)  # 76 columns; 64 need at most 3 line ends more
             assert len(wrapped) + 3 <= 1024
@@ -178,3 +181,45 @@ def test_a_template_that_does_not_fit_is_left_out_and_the_list_stays() -> None:
     cut = items({"certificate": {**STRICT["certificate"], "extended_key_usage": oids}})
     assert all(item.oid != REQUEST_TEMPLATE for item in cut)
     assert attribute(cut, EXTENSION_REQUEST)
+
+
+DEMANDS = {
+    "require": ["1.3.6.1.1.1.1.22", CHALLENGE_PASSWORD],
+    "require_extensions": ["2.5.29.17", "2.5.29.37"],
+}
+
+
+def test_what_a_profile_demands_is_in_the_list_and_in_the_template() -> None:
+    changes = {**REQUIRED, "csr_attributes": DEMANDS}
+    found = items(changes)
+    oids = [item.oid for item in found]
+    assert oids.count(CHALLENGE_PASSWORD) == 1
+    assert Oid("1.3.6.1.1.1.1.22") in found
+    # keyUsage and extendedKeyUsage have values and stand in id-ExtensionReq, subjectAltName alone
+    assert Oid("2.5.29.17") in found
+    assert "2.5.29.37" not in oids
+    attributes = template(changes)["attributes"]
+    inside = {dotted(children(one)[0]) for one in children(attributes)}
+    assert inside == {CHALLENGE_PASSWORD, "1.3.6.1.1.1.1.22", EXTENSION_TEMPLATE}
+    (extensions,) = [
+        children(children(children(one)[1])[0])
+        for one in children(attributes)
+        if dotted(children(one)[0]) == EXTENSION_TEMPLATE
+    ]
+    shown = {dotted(children(one)[0]): len(children(one)) for one in extensions}
+    assert shown == {"2.5.29.15": 2, "2.5.29.37": 2, "2.5.29.17": 1}
+
+
+def test_names_that_are_open_and_demanded_stand_in_the_template_once() -> None:
+    changes = {
+        "subject_alternative_names": {"dns": {"allow": ["*.net"]}},
+        "csr_attributes": {"require_extensions": ["2.5.29.17"]},
+    }
+    san = core.ObjectIdentifier("2.5.29.17").dump()
+    assert template(changes)["attributes"].count(san) == 1
+
+
+def test_a_profile_publishes_less_if_it_says_so() -> None:
+    listed = items({"csr_attributes": {"publish": "list"}})
+    assert [item for item in items() if item.oid != REQUEST_TEMPLATE] == list(listed)
+    assert csr_attributes(profile({"csr_attributes": {"publish": "nothing"}})) is None

@@ -66,6 +66,11 @@ DNS = san(dns={"allow": ["*.example.net", "*.wild.net"], "max": 2})
 OWN = Identity("SN-1", "own-certificate", certificate=issued())
 REQUIRED = {"proof_of_possession": {"channel_binding": "required"}}
 OTP = {"proof_of_possession": {"one_time_password": "required"}}
+DEMANDS = {
+    "csr_attributes": {"require": ["1.2.840.113549.1.9.7"], "require_extensions": ["2.5.29.37"]}
+}
+EKU_ASKED = (x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+DEMANDED = csr(challenge="x", extensions=(EKU_ASKED,))
 REJECT_EXTENSIONS = certificate(on_extra_extension="reject")
 CN64 = "x" * 64
 TWO_CN = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text) for text in ("SN-1", "SN-2")])
@@ -142,10 +147,15 @@ CASES: list[tuple[str, Question, Question]] = [
     ("otp.mismatch", renewal(otp="mismatched"), renewal(otp="matched")),
     ("otp.required", Question(profile=OTP), Question(profile=OTP, otp="matched")),
     ("otp.required", Question(profile=OTP), renewal(profile=OTP)),
+    ("csrattrs.missing", Question(profile=DEMANDS), Question(profile=DEMANDS, csr=DEMANDED)),
+    ("csrattrs.missing", Question(profile=DEMANDS, csr=csr(challenge="x")),
+     renewal(profile=DEMANDS, csr=DEMANDED, binding="matched")),
+    ("csrattrs.missing", Question(profile=DEMANDS, csr=csr(extensions=(EKU_ASKED,))),
+     Question(profile={"csr_attributes": {"require": [], "publish": "nothing"}})),
     # -- the subject
     ("subject.missing", Question(profile=ATTRIBUTE_CN),
      Question(profile=ATTRIBUTE_CN, device=attributes(host="SN-1"))),
-    ("subject.missing", Question(profile=REQUEST_CN, csr=csr(x509.Name([]))),
+    ("subject.not-requested", Question(profile=REQUEST_CN, csr=csr(x509.Name([]))),
      Question(profile=REQUEST_CN)),
     ("subject.missing",
      Question(profile={"registration": "none"}, device=None),
@@ -274,3 +284,13 @@ def test_the_table_has_every_rule_that_the_decision_names() -> None:
     named = set(re.findall(r"\b[a-z]+\.[a-z][a-z-]+\b", decide.__doc__ or ""))
     assert named <= {case[0] for case in CASES}, named - {case[0] for case in CASES}
     assert {case[0] for case in CASES} - named == {"rule.site"}
+
+
+def test_what_csrattrs_demands_and_a_request_lacks_is_named() -> None:
+    decision = Question(profile=DEMANDS).ask()
+    assert decision.message == (
+        "the request lacks attribute 1.2.840.113549.1.9.7, extension 2.5.29.37, "
+        "which /csrattrs asks for"
+    )
+    missing = Question(profile=REQUEST_CN, csr=csr(x509.Name([]))).ask()
+    assert missing.message == "the request's subject lacks common_name (2.5.4.3)"

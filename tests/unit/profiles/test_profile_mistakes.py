@@ -59,6 +59,11 @@ CASES: list[tuple[dict[str, Any], Any, str, dict[str, Any]]] = [
      certificate(key_usage=["encipherOnly", "keyAgreement"])),
     (certificate(key_usage=["keyAgreement", "encipherOnly", "decipherOnly"]),
      ("certificate", "key_usage"), "exclude", certificate(key_usage=["keyAgreement"])),
+    ({"csr_attributes": {"publish": "nothing"},
+      "proof_of_possession": {"channel_binding": "required"}}, ("csr_attributes", "publish"),
+     "not told", {"csr_attributes": {"publish": "nothing"}}),
+    ({"csr_attributes": {"require": ["1.2.3", "1.2.4", "1.2.3"]}}, ("csr_attributes", "require", 2),
+     "twice", {"csr_attributes": {"require": ["1.2.3", "1.2.4"]}}),
     ({"rules": [{"name": "a", "when": "true", "message": "x"}] * 2}, ("rules",), "2 rules",
      {"rules": [{"name": "a", "when": "true", "message": "x"}]}),
 ]  # fmt: skip
