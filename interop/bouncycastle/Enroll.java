@@ -74,7 +74,9 @@ public final class Enroll {
         /** BCJSSE with whatever version the two agree on. */
         BC,
         /** BCJSSE limited to TLS 1.2, where tls-unique means something (RFC 5929 3, RFC 9266 1). */
-        BC_1_2
+        BC_1_2,
+        /** The same, with a tls-unique that has one bit changed. */
+        BC_1_2_ALTERED
     }
 
     private final Server server;
@@ -134,6 +136,17 @@ public final class Enroll {
         step("simpleenroll with HTTP Basic and proof of possession, TLS 1.2, a new key");
         enroll(Tls.BC_1_2, null, requested, alternatives, newKey(), basic, true);
 
+        step("simpleenroll with HTTP Basic and an altered proof of possession, TLS 1.2");
+        try {
+            enroll(Tls.BC_1_2_ALTERED, null, requested, alternatives, newKey(), basic, true);
+            throw new ESTException("a request that is bound to no connection was taken");
+        } catch (ESTException refusal) {
+            if (refusal.getStatusCode() != 403 && refusal.getStatusCode() != 401) {
+                throw refusal;
+            }
+            System.out.println("refused: " + refusal.getStatusCode() + " " + bodyOf(refusal));
+        }
+
         step("simpleenroll with HTTP Basic, a new key");
         Identity first = enroll(Tls.BC, null, requested, alternatives, newKey(), basic, false);
         write("cert1.pem", first.certificate());
@@ -166,8 +179,9 @@ public final class Enroll {
                         JcaJceUtils.getCertPathTrustManager(
                                 Set.of(new TrustAnchor(server.root(), null)), null));
         builder.withTimeout(30_000)
-                .withTLSVersion(tls == Tls.BC_1_2 ? "TLSv1.2" : "TLS")
-                .withChannelBindingProvider(new ChannelBinding());
+                .withTLSVersion(
+                        tls == Tls.BC_1_2 || tls == Tls.BC_1_2_ALTERED ? "TLSv1.2" : "TLS")
+                .withChannelBindingProvider(new ChannelBinding(tls == Tls.BC_1_2_ALTERED));
         if (provider != null) {
             builder.withProvider(provider);
         }
@@ -290,6 +304,12 @@ public final class Enroll {
 
     /** RFC 7030 3.5: ties the request to the connection; the value is TLS 1.2's tls-unique. */
     private static final class ChannelBinding implements ChannelBindingProvider {
+        private final boolean altered;
+
+        ChannelBinding(boolean altered) {
+            this.altered = altered;
+        }
+
         @Override
         public boolean canAccessChannelBinding(Socket socket) {
             return socket instanceof BCSSLSocket;
@@ -297,7 +317,9 @@ public final class Enroll {
 
         @Override
         public byte[] getChannelBinding(Socket socket, String binding) {
-            return ((BCSSLSocket) socket).getConnection().getChannelBinding(binding);
+            byte[] value = ((BCSSLSocket) socket).getConnection().getChannelBinding(binding).clone();
+            value[0] ^= (byte) (altered ? 1 : 0);
+            return value;
         }
     }
 }

@@ -29,6 +29,14 @@ _LARGEST_RECORD = 16384
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a later connection can resume; OpenSSL resumes within one context only."""
+
+    context: SSL.Context
+    ticket: SSL.Session
+
+
 class ConnectionFailed(Exception):
     """The connection could not be made, broke, or took too long."""
 
@@ -53,7 +61,7 @@ class Endpoint:
         self,
         version: Version | None = None,
         identity: Identity | None = None,
-        session: SSL.Session | None = None,
+        session: Session | None = None,
     ) -> Connection:
         """Return a new connection after its handshake.
 
@@ -98,13 +106,13 @@ class Connection:
         endpoint: Endpoint,
         version: Version | None,
         identity: Identity | None,
-        session: SSL.Session | None,
+        session: Session | None,
     ) -> None:
         self.exchange = Exchange()
         self.resumed = True
         self._seconds = endpoint.seconds
         self._buffer = b""
-        context = self._context(endpoint, version, identity)
+        context = self._context(endpoint, version, identity) if session is None else session.context
         try:
             self._socket = socket.create_connection((endpoint.host, endpoint.port), self._seconds)
         except OSError as error:
@@ -114,8 +122,9 @@ class Connection:
         if not _is_address(endpoint.host):
             self._tls.set_tlsext_host_name(endpoint.host.encode("idna"))
         self._tls.set_connect_state()
+        self._tls.set_app_data(self)
         if session is not None:
-            self._tls.set_session(session)
+            self._tls.set_session(session.ticket)
         try:
             self._wait("handshake", self._tls.do_handshake)
             if endpoint.anchors is not None:
@@ -135,8 +144,9 @@ class Connection:
         if endpoint.anchors is not None:
             context.load_verify_locations(str(endpoint.anchors))
 
-        def verify(_: SSL.Connection, __: object, ___: int, ____: int, ok: int) -> bool:
-            self.resumed = False  # a resumed handshake has no certificate to verify
+        def verify(tls: SSL.Connection, __: object, ___: int, ____: int, ok: int) -> bool:
+            # a resumed handshake has no certificate to verify; the context may be an earlier one's
+            tls.get_app_data().resumed = False
             return trusting or ok == 1
 
         context.set_verify(SSL.VERIFY_PEER, verify)
@@ -175,7 +185,8 @@ class Connection:
     @property
     def session(self) -> SSL.Session | None:
         """The session to resume; on TLS 1.3 there is one after the first answer only."""
-        return self._tls.get_session()
+        ticket = self._tls.get_session()
+        return None if ticket is None else Session(self._tls.get_context(), ticket)
 
     @property
     def server_chain(self) -> list[x509.Certificate]:
