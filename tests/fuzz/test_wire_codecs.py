@@ -11,6 +11,7 @@ from mutations import VECTORS, mutated, refit, seeds
 
 from est_server.errors import Malformed
 from est_server.wire import pkcs10
+from est_server.wire.change_subject_name import ChangeSubjectName, change_subject_name
 from est_server.wire.cms import parse_certs_only
 from est_server.wire.csrattrs import (
     AttributeValues,
@@ -33,15 +34,27 @@ def _verified(der: bytes) -> CertificationRequest:
     return csr
 
 
+def _changed(der: bytes) -> ChangeSubjectName | None:
+    return change_subject_name(parse_csr(der))
+
+
 CODECS: dict[str, Callable[[bytes], object]] = {
     "body": decode_body,
     "csr": _verified,
     "csrattrs": parse_csrattrs,
     "certs-only": parse_certs_only,
     "ocsp": parse_ocsp_request,
+    "change-subject-name": _changed,
 }
+PREFIXES = {"certs-only": "cms.", "change-subject-name": "csr."}
 SEEDS = {codec: seeds(codec) for codec in CODECS}
-SHARES = {"body": 0.05, "csr": 0.25, "csrattrs": 0.12, "certs-only": 0.12}
+SHARES = {
+    "body": 0.05,
+    "csr": 0.25,
+    "csrattrs": 0.12,
+    "certs-only": 0.12,
+    "change-subject-name": 0.05,
+}
 """Of the long form's inputs; the configuration has the rest."""
 
 
@@ -52,7 +65,7 @@ def _survives(codec: str, data: bytes) -> None:
     except Malformed as error:
         refusal = error
     if refusal is not None:
-        assert refusal.rule.startswith({"certs-only": "cms."}.get(codec, f"{codec}."))
+        assert refusal.rule.startswith(PREFIXES.get(codec, f"{codec}."))
         assert "\n" not in refusal.message
 
 

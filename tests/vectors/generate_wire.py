@@ -663,6 +663,39 @@ def requests() -> dict[str, tuple[str, str, bytes]]:
     }
 
 
+def change_subject_name() -> dict[str, tuple[str, str, bytes]]:
+    section, refused = "RFC 6402 2.8", "csr.change-subject-name"
+    name, names = seq(rdn(CN, utf8("router-2"))), seq(tlv(0x82, b"b.example"))
+
+    def change(*parts: bytes, whole: bytes | None = None) -> bytes:
+        value = seq(*parts) if whole is None else whole
+        return request(attributes=attribute("1.3.6.1.5.5.7.7.36", value))
+
+    return {
+        "subject": ("accept", section, change(name)),
+        "alternative_names": ("accept", section, change(names)),
+        "both": ("accept", section, change(name, names)),
+        "empty_subject": ("accept", section, change(seq())),
+        "absent": ("accept", section, request()),
+        "nothing": (refused, section, change()),
+        "out_of_order": (refused, section, change(names, name)),
+        "two_subjects": (refused, section, change(name, name)),
+        "three_parts": (refused, section, change(name, names, names)),
+        "no_alternative_name": (refused, section, change(name, seq())),
+        "mixed_part": (refused, section, change(seq(rdn(CN, utf8("a")), tlv(0x82, b"a.b")))),
+        "integer_part": (refused, section, change(integer(1))),
+        "no_sequence": (refused, section, change(whole=utf8("router-2"))),
+        "subject_with_nul": (refused, section, change(seq(rdn(CN, utf8("a\0b"))))),
+        "subject_too_long": (refused, section, change(seq(rdn(CN, utf8("a" * 65))))),
+        "name_with_space": (refused, section, change(seq(tlv(0x82, b"a b")))),
+        "names_hundred_and_one": (
+            refused,
+            section,
+            change(seq(*(tlv(0x82, b"a%d.example" % number) for number in range(101)))),
+        ),
+    }
+
+
 def csrattrs() -> dict[str, tuple[str, str, bytes]]:
     section = "RFC 7030 4.5.2"
     template, extension_template = "1.2.840.113549.1.9.16.2.61", "1.2.840.113549.1.9.16.2.62"
@@ -771,6 +804,7 @@ CODECS = {
     "csrattrs": ("rfc9908", "der", csrattrs),
     "certs-only": ("rfc5652", "der", certs_only),
     "ocsp": ("rfc6960", "der", ocsp_requests),
+    "change-subject-name": ("rfc6402", "der", change_subject_name),
 }
 PUBLISHED = {"rfc9908/rfc7030_example.der": "RFC 7030 4.5.2, as printed"}
 

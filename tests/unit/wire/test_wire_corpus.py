@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from est_server.errors import Malformed
+from est_server.wire.change_subject_name import change_subject_name
 from est_server.wire.cms import parse_certs_only
 from est_server.wire.csrattrs import parse_csrattrs
 from est_server.wire.est_body import decode_body
@@ -22,12 +23,17 @@ def _csr(der: bytes) -> None:
     verify_signature(parse_csr(der))
 
 
+def _change(der: bytes) -> None:
+    change_subject_name(parse_csr(der))
+
+
 CODECS = {
     "body": decode_body,
     "csr": _csr,
     "csrattrs": parse_csrattrs,
     "certs-only": parse_certs_only,
     "ocsp": parse_ocsp_request,
+    "change-subject-name": _change,
 }
 
 
