@@ -166,6 +166,9 @@ class Reservation:
         register: a device to create because the profile registers at first enrollment.
         claim: the pending record that this request answers, if there is one.
         renews: CA and serial number of the certificate that proved who is asking, if one did.
+        replaces: serial number of the certificate that is renewed.
+        others: how many valid certificates of its profile the identity has, as far as the decision
+            knew; None where the profile does not count them.
     """
 
     request: RequestRecord
@@ -174,6 +177,8 @@ class Reservation:
     register: Device | None = None
     claim: Claim | None = None
     renews: tuple[str, int] | None = None
+    replaces: int | None = None
+    others: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,9 @@ class Ledger(Protocol):
                 approval that it claims is used up or gone; ``serial.duplicate`` if the CA has that
                 serial; ``credential.spent`` if no use is left, or the credential is revoked by now;
                 ``certificate.revoked`` and ``certificate.held`` if that is what became of the one
-                it renews; ``key.compromised`` if the key is blocked by now.
+                it renews; ``key.compromised`` if the key is blocked by now; ``request.overtaken``
+                if the identity has, or is about to get, more certificates than
+                `Reservation.others` says.
         """
         ...
 
@@ -288,6 +295,8 @@ class Ledger(Protocol):
         *,
         serial_number: int | None = None,
         device_id: str | None = None,
+        identity: str | None = None,
+        subject: str | None = None,
         profile: str | None = None,
         status: CertificateStatus | None = None,
         expires_before: datetime | None = None,
@@ -299,6 +308,8 @@ class Ledger(Protocol):
         Args:
             serial_number: of any CA.
             device_id: of this device.
+            identity: obtained by this identity, a device or not.
+            subject: with exactly this subject, in RFC 4514 form.
             profile: of this profile.
             status: in this status.
             expires_before: not valid any more at that time.

@@ -119,13 +119,23 @@ class SqliteLedger:
         *,
         serial_number: int | None = None,
         device_id: str | None = None,
+        identity: str | None = None,
+        subject: str | None = None,
         profile: str | None = None,
         status: CertificateStatus | None = None,
         expires_before: datetime | None = None,
         limit: int = 100,
         after: tuple[datetime, int] | None = None,
     ) -> Sequence[CertificateRecord]:
-        wanted = _given({"device_id": device_id, "profile": profile, "status": status})
+        wanted = _given(
+            {
+                "device_id": device_id,
+                "identity": identity,
+                "subject": subject,
+                "profile": profile,
+                "status": status,
+            }
+        )
         if status not in {None, "good"}:
             wanted["not_good"] = True
         if serial_number is not None:

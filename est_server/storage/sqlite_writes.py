@@ -43,6 +43,8 @@ def reserve(
     # first of all: who comes second must not find its credential spent
     wanted = reservation.claim
     claimed = wanted is not None and pending.claim(db, wanted, request.id, at)
+    if reservation.others is not None:
+        _require_no_more(db, request, reservation.others)
     _execute(db, sql.RELEASE_OLD_KEY, {"key": key, "window_start": window_start})
     if reservation.credential_id is not None:
         _spend(db, reservation.credential_id, key)
@@ -71,6 +73,17 @@ def _refuse_revoked(db: sqlite3.Connection, reservation: Reservation) -> None:
     if row is not None and row["status"] in {"revoked", "held"}:
         status = row["status"]
         raise Conflict(f"certificate.{status}", f"certificate {serial_number:x} is {status}")
+
+
+def _require_no_more(db: sqlite3.Connection, request: RequestRecord, others: int) -> None:
+    values = {
+        "identity": request.identity,
+        "profile": request.profile,
+        "at": rows.stamp(request.created_at),
+    }
+    counts = (_find(db, statement, values) for statement in (sql.VALID, sql.UNDER_WAY))
+    if sum(0 if count is None else count[0] for count in counts) > others:
+        raise Conflict("request.overtaken", "another enrollment of the same device came first")
 
 
 def _spend(db: sqlite3.Connection, credential_id: str, key: bytes) -> None:

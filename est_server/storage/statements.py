@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import (
     and_,
     bindparam,
+    func,
     insert,
     literal_column,
     null,
@@ -128,6 +129,25 @@ ISSUED = (
         requests.c.created_at >= _p("since"),
     )
 )
+VALID = (  # certificates that an identity has, and those that are under way
+    select(func.count())
+    .select_from(certificates)
+    .where(
+        certificates.c.identity == _p("identity"),
+        certificates.c.profile == _p("profile"),
+        certificates.c.status == _GOOD,
+        certificates.c.not_after > _p("at"),
+    )
+)
+UNDER_WAY = (
+    select(func.count())
+    .select_from(requests)
+    .where(
+        requests.c.identity == _p("identity"),
+        requests.c.profile == _p("profile"),
+        requests.c.state == _RESERVED,
+    )
+)
 REQUEST_BY_KEY = select(requests).where(requests.c.idempotency_key == _p("key"))
 REQUEST = select(requests).where(requests.c.id == _p("request"))
 UNSETTLED = select(requests).where(requests.c.state == _RESERVED).order_by(requests.c.created_at)
@@ -139,6 +159,8 @@ CERTIFICATE = select(certificates).where(
 CERTIFICATE_FILTERS = {
     "serial_number": certificates.c.serial_number == _p("serial_number"),
     "device_id": certificates.c.device_id == _p("device_id"),
+    "identity": certificates.c.identity == _p("identity"),
+    "subject": certificates.c.subject == _p("subject"),
     "profile": certificates.c.profile == _p("profile"),
     "status": certificates.c.status == _p("status"),
     "not_good": certificates.c.status != _GOOD,  # lets the partial index be used

@@ -170,6 +170,8 @@ certificates = Table(
     UniqueConstraint("request_id"),
     Index("ix_certificates_issued_at_serial_number", "issued_at", "serial_number"),
     Index("ix_certificates_device_id", "device_id", "issued_at", "serial_number"),
+    Index("ix_certificates_identity", "identity", "issued_at", "serial_number"),
+    Index("ix_certificates_subject", "subject", "issued_at", "serial_number"),
     Index("ix_certificates_profile", "profile", "issued_at", "serial_number"),
     Index("ix_certificates_not_after", "not_after"),
     Index(

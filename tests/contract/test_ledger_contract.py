@@ -77,6 +77,23 @@ async def test_the_twin_that_took_the_last_use_is_a_duplicate_and_no_spent_crede
         await issue(ledger, reservation(credential="c_1"))
 
 
+async def test_who_has_more_certificates_than_was_known_is_overtaken(ledger):
+    second = NOW + SECOND
+    await issue(ledger, reservation(any_key()))
+    await issue(ledger, reservation(any_key()), status="revoked")
+    await issue(ledger, reservation(any_key()), not_after=second)
+    await issue(ledger, reservation(any_key(), profile="q"))
+    await issue(ledger, reservation(any_key(), device="SN-2"))
+    late = reservation(any_key(), at=second, others=0)
+    with pytest.raises(Conflict, match=r"request\.overtaken"):
+        await issue(ledger, late)
+    await issue(ledger, replace(late, others=1))
+    await ledger.reserve(reservation(any_key(), at=second, others=2), window_start=WINDOW)
+    with pytest.raises(Conflict, match=r"request\.overtaken"):  # one is under way
+        await issue(ledger, reservation(any_key(), at=second, others=2))
+    assert len(await ledger.certificates()) == 6
+
+
 async def test_a_duplicate_spends_no_use(ledger):
     await add_credential(ledger, 2)
     await issue(ledger, reservation(credential="c_1"))
@@ -338,6 +355,10 @@ async def test_certificates_match_every_filter(ledger):
     assert len(await ledger.certificates(status="revoked")) == 4
     assert len(await ledger.certificates(profile="q")) == 4
     assert len(await ledger.certificates(device_id="SN-2")) == 4
+    assert len(await ledger.certificates(identity="SN-2")) == 4
+    assert await ledger.certificates(identity="sn-2") == []
+    assert await ledger.certificates(subject="CN=SN") == []
+    assert len(await ledger.certificates(subject="CN=SN-1")) == 5
     assert len(await ledger.certificates(expires_before=NOW + SECOND)) == 4
 
 
