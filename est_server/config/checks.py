@@ -110,6 +110,19 @@ def check_labels(
     return labels, problems
 
 
+def check_alternates(
+    profiles: Mapping[str, tuple[ProfileModel, Document]],
+) -> Iterator[Problem]:
+    """Yield profiles that others name and that are not there."""
+    for model, document in profiles.values():
+        for index, wanted in enumerate(model.reenroll.alternates if model.reenroll else ()):
+            if wanted not in profiles:
+                hint = did_you_mean(wanted, sorted(profiles), wanted="profiles")
+                path = ("reenroll", "alternates", index)
+                text = f"there is no profile {wanted!r}"
+                yield _Check(document).problem("E221", text, hint, *path)
+
+
 def _references(
     check: _Check, model: ProfileModel, cas: set[str] | None, trust: set[str] | None
 ) -> Iterator[Problem]:
@@ -122,6 +135,11 @@ def _references(
             hint = did_you_mean(wanted.trust, sorted(trust), wanted="trust stores in server.yaml")
             path = ("authenticate", index, "client_certificate", "trust")
             yield check.problem("E201", f"there is no trust store {wanted.trust!r}", hint, *path)
+    for index, other in enumerate(model.reenroll.other_cas if model.reenroll else ()):
+        if trust is not None and other.trust not in trust:
+            hint = did_you_mean(other.trust, sorted(trust), wanted="trust stores in server.yaml")
+            text = f"there is no trust store {other.trust!r}"
+            yield check.problem("E201", text, hint, "reenroll", "other_cas", index, "trust")
 
 
 def _labels(check: _Check, model: ProfileModel) -> Iterator[Problem]:

@@ -52,6 +52,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E218": "a profile takes a value from the device and has no devices",
         "E219": "the certificate's content contradicts itself",
         "E220": "what a request must have contradicts itself",
+        "E221": "a profile names another profile that is not there",
         "W201": "certificates can't be used to renew themselves",
         "W202": "certificates would outlive their issuer",
         "W203": "a pattern allows many names, and their number is not set",

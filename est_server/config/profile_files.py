@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from est_server.config.checks import check_labels, check_profile
+from est_server.config.checks import check_alternates, check_labels, check_profile
 from est_server.config.lints import lint_profile
 from est_server.config.server_file import section
 from est_server.config.validate import shown
@@ -69,7 +69,7 @@ def read_profiles(files: Files, server_document: Document) -> Profiles:
     models = {name: (file.model, file.document) for name, file in found.files.items()}
     labels, clashes = check_labels(models)
     found.labels.update(labels)
-    files.extend(clashes)
+    files.extend([*clashes, *check_alternates(models)])
     return found
 
 

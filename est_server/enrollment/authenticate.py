@@ -84,8 +84,13 @@ class Authenticator:
         """
         now = self.clock()
         own = await self._own_certificate(request)
-        if own is not None and request.operation == "simplereenroll":
-            return own
+        if request.operation == "simplereenroll":
+            if own is not None:
+                return own
+            if (
+                foreign := await self._other_ca(profile, request.tls.client_chain, now)
+            ) is not None:
+                return foreign
         failure: Unauthenticated | None = None
         if request.tls.client_chain:
             try:
@@ -165,6 +170,25 @@ class Authenticator:
                 "path.not-accepted", f"profile {profile.name} takes no manufacturer's certificate"
             )
         raise Unauthenticated(failure.rule, failure.message, hint=failure.hint) from failure
+
+    async def _other_ca(
+        self, profile: Profile, chain: tuple[bytes, ...], now: datetime
+    ) -> Identity | None:
+        """Return who holds a certificate of another CA that the profile lets renew here."""
+        rules = profile.model.reenroll
+        for wanted in () if rules is None or not chain else rules.other_cas:
+            try:
+                path = await self.trust[wanted.trust].validate(chain, now)
+                name = identity_field(path.leaf, wanted.identity)
+            except EstServerError:
+                continue  # what is wrong with it is said where a manufacturer's is looked for
+            return Identity(
+                name=name,
+                method="other-ca",
+                foreign=chain[0],
+                detail=f"{wanted.identity} of a certificate under trust store {wanted.trust}",
+            )
+        return None
 
     async def _basic(self, profile: Profile, sent: BasicCredentials, peer: str) -> Identity:
         found = await self.credential(profile, sent.username, sent.password, peer)

@@ -18,6 +18,7 @@ from est_server.ports.ledger import (
     Reservation,
 )
 from est_server.profiles.decision import Gate, trace_json
+from est_server.profiles.renewal import is_renewal
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,17 +80,24 @@ def reservation_for(
         if device is None and profile.model.registration == "automatic"
         else None,
         renews=None if renewed is None else (renewed.ca, renewed.serial_number),
+        replaces=None if decision.replaces is None else decision.replaces.serial_number,
+        others=valid_others(profile, facts, now),
     )
 
 
+def valid_others(profile: Profile, facts: RequestFacts, now: datetime) -> int | None:
+    """Return how many valid certificates the decision knew of; None where it does not matter."""
+    rules = profile.model.enroll
+    if is_renewal(profile, facts) or (rules.again == "allow" and rules.most is None):
+        return None
+    return sum(certificate.not_after > now for certificate in facts.others)
+
+
 def certificate_record(
-    certificate: x509.Certificate,
-    plan: CertificatePlan,
-    request: RequestRecord,
-    facts: RequestFacts,
+    certificate: x509.Certificate, plan: CertificatePlan, reservation: Reservation
 ) -> CertificateRecord:
     """Return the row of a certificate that was made and checked."""
-    replaced = facts.identity.certificate if facts.operation == "simplereenroll" else None
+    request = reservation.request
     return CertificateRecord(
         ca=request.ca,
         serial_number=certificate.serial_number,
@@ -104,7 +112,7 @@ def certificate_record(
         not_before=plan.not_before,
         not_after=plan.not_after,
         issued_at=request.created_at,
-        replaces=None if replaced is None else replaced.serial_number,
+        replaces=reservation.replaces,
     )
 
 

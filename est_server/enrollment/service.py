@@ -12,7 +12,7 @@ What the last step does when a CA fails or the process dies is in `est_server.en
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from est_server.enrollment.records import (
     reservation_for,
     unknown_certificate_record,
 )
+from est_server.enrollment.renewing import other_certificates, renewing_identity
 from est_server.enrollment.request import Enrolled, EnrollmentRequest
 from est_server.errors import (
     Conflict,
@@ -44,6 +45,7 @@ from est_server.ports.ca import IssuanceOrder
 from est_server.ports.ephemeral import Budget
 from est_server.profiles.decide import decide
 from est_server.profiles.decision import RequestFacts
+from est_server.wire.change_subject_name import change_subject_name
 from est_server.wire.est_body import decode_body
 from est_server.wire.pkcs10 import parse_csr, verify_signature
 
@@ -157,11 +159,14 @@ class EnrollmentService:
             operation=request.operation,
             label=request.label,
             csr=csr,
-            identity=identity,
+            identity=await renewing_identity(
+                profile, request.operation, identity, csr, self.ledger
+            ),
             channel_binding=binding,
             otp=otp,
             registrar=doubtful and await authenticator.is_registrar(request),
             key_compromised=await self.ledger.revocations.key_blocked(sha256(csr.spki).digest()),
+            change=change_subject_name(csr),
         )
 
     async def _decide_and_issue(
@@ -172,11 +177,15 @@ class EnrollmentService:
         device = None
         if profile.model.registration != "none":
             device = await self.ledger.device(facts.identity.name)
+        earlier = await self._earlier(key, window_start, now)
+        facts = replace(
+            facts, others=await other_certificates(profile, facts, earlier, self.ledger)
+        )
         decision = decide(profile, facts, device, now)
         plan = decision.plan
         if plan is None:
             raise await self._denied(facts, decision)
-        if (earlier := await self._earlier(key, window_start, now)) is not None:
+        if earlier is not None:
             return earlier
         serial_number = x509.random_serial_number()
         reservation = reservation_for(profile, facts, device, decision, plan, key, serial_number)
@@ -188,7 +197,7 @@ class EnrollmentService:
                 authority,
                 order,
                 reservation,
-                partial(certificate_record, plan=plan, request=reservation.request, facts=facts),
+                partial(certificate_record, plan=plan, reservation=reservation),
                 window_start=window_start,
                 clock=self.clock,
             )
@@ -216,6 +225,8 @@ class EnrollmentService:
             raise await self._denied(facts, refusal) from conflict
         if (earlier := await self._earlier(key, window_start, self.clock())) is not None:
             return earlier
+        if conflict.rule == "request.overtaken":
+            raise Pending(conflict.rule, conflict.message, retry_after=60) from conflict
         if (holder := await self.ledger.request_by_key(key)) is not None:
             raise Pending(
                 f"request.{holder.state}",

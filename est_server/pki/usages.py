@@ -22,12 +22,13 @@ EXTENDED_KEY_USAGES = {
     "emailProtection": "1.3.6.1.5.5.7.3.4",
     "timeStamping": "1.3.6.1.5.5.7.3.8",
     "ipsecIKE": "1.3.6.1.5.5.7.3.17",
+    "cmcRA": "1.3.6.1.5.5.7.3.28",
 }
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 """Without a name: no profile gives it away (RFC 6960 4.2.2.2)."""
 CLIENT_AUTH = EXTENDED_KEY_USAGES["clientAuth"]
 ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
-CMC_RA = "1.3.6.1.5.5.7.3.28"
+CMC_RA = EXTENDED_KEY_USAGES["cmcRA"]
 """id-kp-cmcRA: a registration authority that enrolls on behalf of others (RFC 6402 2.10)."""
 
 

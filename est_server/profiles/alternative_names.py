@@ -22,6 +22,7 @@ from est_server.profiles.patterns import (
     network,
     text_pattern,
 )
+from est_server.profiles.renewal import wants_names
 from est_server.profiles.subject import value_from
 from est_server.profiles.texts import shown, shown_names
 
@@ -191,7 +192,7 @@ def _outcome(
 ) -> list[Gate]:
     at = profile.position("subject_alternative_names", "on_extra")
     # a renewal has to repeat the current names (RFC 7030 4.2.2), also those no longer given
-    rejects = request.operation == "simpleenroll"
+    rejects = wants_names(profile, request)
     if extra and rejects and profile.model.subject_alternative_names.on_extra == "reject":
         detail = f"not allowed: {shown_names(extra)}"
         return [Gate("san.not-allowed", ok=False, detail=detail, position=at)]

@@ -6,10 +6,15 @@ name in front; names are part of the product's contract.
 
  1. method      method.not-allowed, enroll.own-certificate
  2. device      device.unknown, device.profile, device.quarantined, device.retired
- 3. reenroll    reenroll.not-offered, reenroll.certificate-required, certificate.revoked,
+ 3. enroll      enroll.again, enroll.too-many
+    alternate   alternate.revoked, alternate.held, alternate.presumed, alternate.expired
+    registrar   registrar.revoked, registrar.held, registrar.presumed, registrar.expired,
+                registrar.quarantined, registrar.retired, reenroll.certificate-unknown
+    reenroll    reenroll.not-offered, reenroll.certificate-required, certificate.revoked,
                 certificate.held, certificate.presumed, certificate.profile, certificate.expired,
                 reenroll.too-early, reenroll.key-same, reenroll.key-new, reenroll.subject,
                 reenroll.san
+    names       names.change
  4. key         key.weak, key.compromised, key.not-allowed
  5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required;
     csrattrs    csrattrs.missing
@@ -30,6 +35,7 @@ from est_server.ports.ledger import Device
 from est_server.profiles.alternative_names import build_alternative_names
 from est_server.profiles.decision import Decision, Gate
 from est_server.profiles.demanded import csrattrs_gate
+from est_server.profiles.enrolling import again_gate, with_changed_names
 from est_server.profiles.extensions import extension_gate
 from est_server.profiles.facts import rule_facts, too_large
 from est_server.profiles.gates import (
@@ -39,7 +45,7 @@ from est_server.profiles.gates import (
     validity_gate,
 )
 from est_server.profiles.proof import proof_gates
-from est_server.profiles.renewal import opens_in, renewal_gates
+from est_server.profiles.renewal import is_renewal, opens_in, renewal_gates
 from est_server.profiles.rules import refusals
 from est_server.profiles.subject import build_subject
 
@@ -66,12 +72,15 @@ def decide(
         arguments give an equal decision.
     """
     # 1, 2: who asks
-    gates = [method_gate(profile, request), device_gate(profile, request, device)]
+    gates = [method_gate(profile, request, now), device_gate(profile, request, device)]
     if device is None and profile.model.registration == "automatic":
         device = Device(request.identity.name, profile.name, now)
-    # 3: a renewal
-    if request.operation == "simplereenroll":
-        gates += renewal_gates(profile, request, now)
+    # 3: a renewal, or one more; from here on a request asks for the names that it wants to have
+    renewal = is_renewal(profile, request)
+    rules = renewal_gates if renewal else again_gate
+    gates += rules(profile, request, now)
+    request, found = with_changed_names(profile, request, renewal=renewal)
+    gates += found
     # 4, 5: the key and its proof, and what else the request has to bring
     gates += (key_gate(profile, request), *proof_gates(profile, request))
     if profile.compiled.demands:
@@ -116,6 +125,7 @@ def decide(
         plan=plan,
         profile=(profile.name, profile.digest),
         at=now,
+        replaces=request.identity.certificate if renewal else None,
     )
 
 

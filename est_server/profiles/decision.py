@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from est_server.errors import Position
     from est_server.pki.plan import CertificatePlan
-    from est_server.ports.ledger import CertificateRecord, Operation
+    from est_server.ports.ledger import CertificateRecord, Device, Operation
+    from est_server.wire.change_subject_name import ChangeSubjectName
     from est_server.wire.pkcs10 import CertificationRequest
 
 ChannelBinding = Literal["absent", "matched", "mismatched", "unavailable"]
@@ -20,22 +21,46 @@ OneTimePassword = Literal["absent", "matched", "mismatched"]
 """What became of the one-time password in the CSR (RFC 7894 3.1)."""
 
 
+IdentityMethod = Literal[
+    "credential", "client-certificate", "own-certificate", "other-ca", "registrar"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Standin:
+    """A certificate of ours on the connection that stands for the one to be renewed.
+
+    Attributes:
+        kind: another certificate of the same device (RFC 7030 3.3.2), or a registrar's.
+        certificate: our record of it.
+        device: the registrar's own device, if it has one.
+    """
+
+    kind: Literal["alternate", "registrar"]
+    certificate: CertificateRecord
+    device: Device | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who is asking, as authenticated.
 
     Attributes:
         name: what names the asker; the device's id where there is one.
-        method: how it was proven.
+        method: how it was proven; ``other-ca`` and ``registrar`` are for renewals only.
         credential_id: the credential used, if any.
-        certificate: our own record of the certificate that was presented, for ``own-certificate``.
+        certificate: our own record of the certificate that was presented or is to be renewed.
+        standin: what was presented where `certificate` was not.
+        foreign: DER of the certificate to be renewed, for ``other-ca``.
         detail: how a person would say it: the user name, or the certificate's subject and issuer.
     """
 
     name: str
-    method: Literal["credential", "client-certificate", "own-certificate"]
+    method: IdentityMethod
     credential_id: str | None = None
     certificate: CertificateRecord | None = None
+    standin: Standin | None = None
+    foreign: bytes | None = None
     detail: str = ""
 
 
@@ -47,6 +72,9 @@ class RequestFacts:
         registrar: the connection shows a certificate that we issued for a registration authority
             (id-kp-cmcRA, RFC 6402 2.10); only looked for where the channel binding does not fit.
         key_compromised: a certificate with this key was revoked for keyCompromise.
+        change: the other names that the CSR asks for (RFC 6402 2.8).
+        others: the identity's good certificates of this profile, without the one that was the
+            answer to this very question; empty where the profile does not look at them.
     """
 
     operation: Operation
@@ -57,6 +85,8 @@ class RequestFacts:
     otp: OneTimePassword = "absent"
     registrar: bool = False
     key_compromised: bool = False
+    change: ChangeSubjectName | None = None
+    others: tuple[CertificateRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +117,7 @@ class Decision:
         gates: every gate in order; after a refusal the rest are evaluated too where they can be,
             so that an operator sees all that is wrong at once.
         plan: the certificate to be made; None when refused.
+        replaces: the certificate that the new one renews.
         retry_after: seconds after which the same request may be allowed, if time alone changes it.
         profile: name and digest of the profile that decided.
         at: the time it was decided for.
@@ -100,6 +131,7 @@ class Decision:
     profile: tuple[str, str]
     at: datetime
     retry_after: int | None = None
+    replaces: CertificateRecord | None = None
 
     def trace(self) -> str:
         """Return the gates as JSON, the form that the ledger keeps."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from est_server.pki.keys import key_allowed, weakness
 from est_server.profiles.decision import Gate
+from est_server.profiles.enrolling import own_certificate_gate
 from est_server.profiles.texts import shown, shown_time
 
 if TYPE_CHECKING:
@@ -16,17 +17,14 @@ if TYPE_CHECKING:
     from est_server.profiles.profile import Profile
 
 
-def method_gate(profile: Profile, request: RequestFacts) -> Gate:
+def method_gate(profile: Profile, request: RequestFacts, now: datetime) -> Gate:
     """Return ``method``: does the profile take this proof of identity for this operation?"""
     identity = request.identity
     if request.operation == "simplereenroll":
         # RFC 7030 4.2.2 knows one proof only; the renewal's gates ask for it
         return Gate("method", ok=None, detail="a renewal shows the current certificate")
     if identity.method == "own-certificate":
-        # RFC 7030 4.2.1: an enrollment is never silently turned into a renewal
-        detail = "a certificate of this CA renews itself at simplereenroll; nothing else was sent"
-        at = profile.position("authenticate")
-        return Gate("enroll.own-certificate", ok=False, detail=detail, position=at)
+        return own_certificate_gate(profile, request, now)
     at = profile.position("authenticate")
     if identity.method in profile.compiled.methods:
         return Gate("method", ok=True, detail=shown(identity.detail), position=at)

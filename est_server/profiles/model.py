@@ -28,7 +28,13 @@ KeyUsage = Literal[
     "decipherOnly",
 ]
 ExtendedKeyUsage = Literal[
-    "serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "ipsecIKE"
+    "serverAuth",
+    "clientAuth",
+    "codeSigning",
+    "emailProtection",
+    "timeStamping",
+    "ipsecIKE",
+    "cmcRA",
 ]
 IdentityField = Literal[
     "subject.serialNumber",
@@ -38,6 +44,8 @@ IdentityField = Literal[
     "san.uri",
 ]
 ReenrollKey = Literal["new", "same", "new-or-same"]
+OwnCertificate = Literal["refuse", "additional", "renew"]
+FindBy = Literal["subject", "subject.serialNumber", "subject.commonName"]
 Registration = Literal["registered", "automatic", "none"]
 Pointer = Literal["crl", "delta-crl", "ocsp", "ca-issuers"]
 
@@ -69,6 +77,54 @@ class Method(Strict):
         return self
 
 
+class Enroll(Strict):
+    """An enrollment (RFC 7030 4.2.1) by somebody who has a certificate already."""
+
+    own_certificate: OwnCertificate = Field(
+        default="refuse",
+        description="simpleenroll with a certificate of ours and nothing else. refuse; additional: "
+        "one more certificate, named by the profile; renew: all that holds for simplereenroll",
+    )
+    again: Literal["allow", "refuse", "replace"] = Field(
+        default="allow",
+        description="when there are valid certificates of this profile already. allow: up to "
+        "`most`; refuse; replace: the earlier ones are revoked as superseded",
+    )
+    most: int | None = Field(
+        default=None, ge=1, le=100, description="valid certificates at a time; absent: any number"
+    )
+    after: Duration = Field(
+        default=timedelta(0), description="with replace: how long the earlier ones stay good"
+    )
+    change_subject_name: bool = Field(
+        default=False,
+        description="take the names from a ChangeSubjectName attribute, within what the profile "
+        "allows (RFC 7030 4.2.1); false refuses the attribute",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Enroll:
+        if self.most is not None and self.again != "allow":
+            raise ValueError("most goes with again: allow")
+        if "after" in self.model_fields_set and self.again != "replace":
+            raise ValueError("after goes with again: replace")
+        return self
+
+
+class Registrar(Strict):
+    """Registration authorities that renew on behalf of devices (RFC 7030 3.7, RFC 5272 1.4)."""
+
+    identities: tuple[str, ...] = Field(
+        min_length=1,
+        description="who: the names (device ids) of holders of certificates that we issued with "
+        "the extended key usage cmcRA",
+    )
+    find: FindBy = Field(
+        description="how the device's current certificate is found: by its whole subject, or by "
+        "the device's id in this attribute of the requested subject"
+    )
+
+
 class Reenroll(Strict):
     """Renewal with the current certificate (RFC 7030 4.2.2). Without it there is no renewal."""
 
@@ -79,6 +135,21 @@ class Reenroll(Strict):
         default=timedelta(0), description="how long an expired certificate still renews itself"
     )
     key: ReenrollKey = Field(default="new-or-same", description="which key a renewal may bring")
+    change_subject_name: bool = Field(
+        default=False,
+        description="take new names from a ChangeSubjectName attribute, within what the profile "
+        "allows; the CSR's own names must still be the current ones (RFC 7030 4.2.2); false "
+        "refuses the attribute",
+    )
+    alternates: tuple[str, ...] = Field(
+        default=(),
+        description="profiles whose certificates may renew one of this profile, for the same "
+        "device and subject (RFC 7030 3.3.2)",
+    )
+    other_cas: tuple[ClientCertificate, ...] = Field(
+        default=(), description="certificates of other CAs that may be renewed here"
+    )
+    registrar: Registrar | None = None
 
 
 class SubjectField(Strict):
@@ -238,6 +309,7 @@ class ProfileModel(Strict):
         "enrollment on; none: there are no devices, only identities",
     )
     authenticate: tuple[Method, ...] = Field(default=(), description="any one of these is enough")
+    enroll: Enroll = Enroll()
     reenroll: Reenroll | None = None
     subject: Subject
     subject_alternative_names: SubjectAlternativeNames = SubjectAlternativeNames()

@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from est_server.pki.names import names_equal
 from est_server.profiles.decision import Gate
 from est_server.profiles.patterns import any_matches, text_pattern
+from est_server.profiles.renewal import wants_names
 from est_server.profiles.texts import shown, shown_subject
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _compared(profile: Profile, request: RequestFacts, subject: x509.Name) -> Ga
     if csr.subject_der == subject.public_bytes() or not csr.subject.rdns:
         return Gate("subject", ok=True, detail=detail, position=profile.position("subject"))
     # a renewal has to repeat the current subject (RFC 7030 4.2.2), whatever is made of it now
-    rejects = rules.on_mismatch == "reject" and request.operation == "simpleenroll"
+    rejects = rules.on_mismatch == "reject" and wants_names(profile, request)
     at = profile.position("subject", "on_mismatch")
     asked = shown_subject(csr.subject)
     if rejects and not names_equal(csr.subject, subject):

@@ -103,10 +103,12 @@ def _request(csr: CertificationRequest, subject: bytes | None, names: bytes | No
     request = asn1_csr.CertificationRequest.load(csr.der)
     info = request["certification_request_info"]
     info["subject"] = asn1_x509.Name.load(csr.subject_der if subject is None else subject)
-    asked = [] if names is None else [{
-        "type": "extension_request",
-        "values": [[{"extn_id": "subject_alt_name", "extn_value": core.ParsableOctetString(names)}]],
-    }]  # fmt: skip
-    info["attributes"] = asn1_csr.CRIAttributes(asked)
+    info["attributes"] = asn1_csr.CRIAttributes([] if names is None else [_asking_for(names)])
     der: bytes = request.dump(force=True)
     return der
+
+
+def _asking_for(names: bytes) -> dict[str, object]:
+    value = core.ParsableOctetString(names)
+    extension = {"extn_id": "subject_alt_name", "extn_value": value}
+    return {"type": "extension_request", "values": [[extension]]}

@@ -212,6 +212,15 @@ MISTAKES = [
         "E201",
         change(DEVICE, "  - credential: {}", "  - client_certificate: {trust: acne}", "acne"),
     ),
+    (
+        "E201",
+        change(
+            DEVICE,
+            "{window: 30d}",
+            "{window: 30d, other_cas: [{trust: acne}]}",
+            "acne",
+        ),
+    ),
     ("E202", taken),
     ("E202", change(DEVICE, "[device,", "[default,", "default", 2)),
     *(
@@ -275,6 +284,7 @@ MISTAKES = [
     ("E218", add(DEVICE, "registration: none\n", "device.id")),
     ("E219", change(DEVICE, "90d", "30s")),
     ("E220", add(DEVICE, "csr_attributes: {publish: nothing, require: [1.2.3]}\n", "nothing")),
+    ("E221", change(DEVICE, "{window: 30d}", "{window: 30d, alternates: [othr]}", "othr")),
     ("W201", change(DEVICE, "90d}", "90d, extended_key_usage: [serverAuth]}", "extended")),
     ("W203", add(DEVICE, SAN + '{dns: {allow: ["*.x"]}}\n', "allow", 2)),
     ("W203", add(DEVICE, SAN + "{ip: {allow: [10.0.0.0/8]}}\n", "allow", 2)),

@@ -167,6 +167,8 @@ class Question:
     binding: Any = "absent"
     otp: Any = "absent"
     registrar: bool = False
+    change: Any = None
+    others: tuple[CertificateRecord, ...] = ()
     now: datetime = NOW
     issuer: Issuer = field(default_factory=issuer)
     rules: tuple[Any, ...] = ()
@@ -182,6 +184,8 @@ class Question:
             self.otp,
             self.registrar,
             self.compromised,
+            self.change,
+            self.others,
         )
 
     def ask(self) -> Decision:

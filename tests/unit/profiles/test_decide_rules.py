@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from profiles_world import (
     ACTIVE,
     DAY,
     DEVICE_NAME,
+    IN_TEN_DAYS,
     NOW,
     STRICT,
     Question,
@@ -29,9 +30,11 @@ from profiles_world import (
 )
 
 from est_server.pki.usages import key_usage_extension
-from est_server.profiles.decision import Identity
+from est_server.ports.ledger import Device
+from est_server.profiles.decision import Identity, Standin
 from est_server.profiles.model import Rule
 from est_server.profiles.rules import compile_rule
+from est_server.wire.change_subject_name import ChangeSubjectName
 
 
 def subject(**fields: Any) -> dict[str, Any]:
@@ -80,6 +83,37 @@ def cn(text: str) -> Any:
     return csr(name(COMMON_NAME=text))
 
 
+ADDITIONAL = {"enroll": {"own_certificate": "additional"}}
+
+
+def own(**changes: Any) -> Identity:
+    return Identity("SN-1", "own-certificate", certificate=replace(issued(), **changes))
+
+
+def alternate(**changes: Any) -> Question:
+    standin = Standin("alternate", replace(issued(), profile="other", **changes))
+    identity = Identity("SN-1", "own-certificate", certificate=issued(), standin=standin)
+    return renewal(identity=identity)
+
+
+def registrar(state: Any = "active", **changes: Any) -> Question:
+    shown = replace(issued(), identity="RA-1", profile="registrar", **changes)
+    standin = Standin("registrar", shown, Device("RA-1", "registrar", NOW, state))
+    return renewal(identity=Identity("SN-1", "registrar", certificate=issued(), standin=standin))
+
+
+def foreign(expires: datetime) -> Identity:
+    return Identity("SN-1", "other-ca", foreign=issued(expires=expires).der)
+
+
+def changing(
+    question: Question, *names: str, subject: x509.Name | None = None, **changes: Any
+) -> Question:
+    der = None if subject is None else subject.public_bytes()
+    change = ChangeSubjectName(subject, der, dns(*names) or None)
+    return replace(question, change=change, **changes)
+
+
 CASES: list[tuple[str, Question, Question]] = [
     # -- who asks
     ("method.not-allowed",
@@ -87,6 +121,29 @@ CASES: list[tuple[str, Question, Question]] = [
      Question(identity=Identity("SN-1", "client-certificate"),
               profile={"authenticate": [{"client_certificate": {"trust": "acme"}}]})),
     ("enroll.own-certificate", Question(identity=OWN), renewal()),
+    ("enroll.own-certificate", Question(identity=OWN),
+     Question(identity=OWN, profile=ADDITIONAL)),
+    ("certificate.revoked",
+     Question(identity=own(status="revoked"), profile=ADDITIONAL),
+     Question(identity=OWN, profile=ADDITIONAL)),
+    ("certificate.profile",
+     Question(identity=own(profile="x"), profile=ADDITIONAL),
+     Question(identity=OWN, profile=ADDITIONAL)),
+    ("certificate.expired",
+     Question(identity=own(not_after=NOW - DAY),
+              profile=ADDITIONAL),
+     Question(identity=own(not_after=NOW), profile=ADDITIONAL)),
+    # renewing at simpleenroll holds to the rules of a renewal
+    ("reenroll.subject",
+     Question(identity=OWN, csr=cn("SN-1"), profile={"enroll": {"own_certificate": "renew"}}),
+     Question(identity=OWN, csr=cn("SN-1"), profile=ADDITIONAL)),
+    ("enroll.again", Question(others=(issued(),), profile={"enroll": {"again": "refuse"}}),
+     Question(others=(issued(expires=NOW.replace(microsecond=0) - DAY),),
+              profile={"enroll": {"again": "refuse"}})),
+    ("enroll.again", Question(others=(issued(),), profile={"enroll": {"again": "refuse"}}),
+     Question(others=(issued(),), profile={"enroll": {"again": "replace"}})),
+    ("enroll.too-many", Question(others=(issued(),) * 2, profile={"enroll": {"most": "2"}}),
+     Question(others=(issued(),), profile={"enroll": {"most": "2"}})),
     ("device.unknown", Question(device=None),
      Question(device=None, profile={"registration": "automatic"})),
     ("device.profile", Question(device=replace(ACTIVE, profile="switch")),
@@ -129,6 +186,49 @@ CASES: list[tuple[str, Question, Question]] = [
     ("reenroll.san", renewal(issued(names=dns("a.example.net")), profile=DNS),
      renewal(issued(names=dns("a.example.net")), profile=DNS,
              csr=csr(names=dns("a.example.net")))),
+    # -- a renewal by somebody who shows another certificate
+    ("alternate.revoked", alternate(status="revoked"), alternate()),
+    ("alternate.held", alternate(status="held"), alternate()),
+    ("registrar.held", registrar(status="held"), registrar()),
+    ("alternate.presumed", alternate(status="presumed"), alternate()),
+    ("alternate.expired", alternate(not_after=NOW - DAY), alternate()),
+    ("registrar.revoked", registrar(status="revoked"), registrar()),
+    ("registrar.presumed", registrar(status="presumed"), registrar()),
+    ("registrar.expired", registrar(not_after=NOW - DAY), registrar()),
+    ("registrar.quarantined", registrar("quarantined"), registrar()),
+    ("registrar.retired", registrar("retired"), registrar()),
+    ("reenroll.certificate-unknown",
+     renewal(identity=Identity("", "registrar", standin=Standin("registrar", issued()),
+                               detail="there is none")), registrar()),
+    ("certificate.expired",
+     renewal(identity=foreign(NOW.replace(microsecond=0) - 8 * DAY)),
+     renewal(identity=foreign(IN_TEN_DAYS))),
+    ("reenroll.too-early", renewal(identity=foreign(NOW.replace(microsecond=0) + 31 * DAY)),
+     renewal(identity=foreign(IN_TEN_DAYS))),
+    ("reenroll.subject", renewal(identity=foreign(IN_TEN_DAYS), csr=cn("SN-1")),
+     renewal(identity=foreign(IN_TEN_DAYS))),
+    # -- other names than the current ones
+    ("names.change", changing(renewal(), "b.example.net", profile=DNS),
+     changing(renewal(), "b.example.net",
+              profile={**DNS, "reenroll": {"change_subject_name": "true"}})),
+    ("names.change", changing(Question(), "b.example.net", profile=DNS),
+     changing(Question(), "b.example.net",
+              profile={**DNS, "enroll": {"change_subject_name": "true"}})),
+    ("san.not-allowed",
+     changing(renewal(), "b.example.org",
+              profile={**DNS, "reenroll": {"change_subject_name": "true"}}),
+     changing(renewal(), "b.example.net",
+              profile={**DNS, "reenroll": {"change_subject_name": "true"}})),
+    ("reenroll.san",
+     changing(renewal(csr=csr(names=dns("b.example.net"))), "b.example.net",
+              profile={**DNS, "reenroll": {"change_subject_name": "true"}}),
+     changing(renewal(), "b.example.net",
+              profile={**DNS, "reenroll": {"change_subject_name": "true"}})),
+    ("subject.mismatch",
+     changing(renewal(), subject=name(COMMON_NAME="SN-2"),
+              profile={**REJECT, "reenroll": {"change_subject_name": "true"}}),
+     changing(renewal(), subject=name(COMMON_NAME="SN-1"),
+              profile={**REJECT, "reenroll": {"change_subject_name": "true"}})),
     # -- the key and its proof
     ("key.not-allowed", Question(csr=csr(key=ec_key(0, ec.SECP384R1))),
      Question(csr=csr(key=ec_key(0, ec.SECP384R1)), profile={"key": {"allow": ["EC-P384"]}})),
