@@ -6,6 +6,7 @@ The encoder is this module's own, since libraries refuse to write what a server 
 from __future__ import annotations
 
 from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -141,3 +142,19 @@ def base64(octets: bytes, width: int | None = 64, end: bytes = b"\n") -> bytes:
 
 def _cut(text: bytes, width: int) -> Iterable[bytes]:
     return (text[start : start + width] for start in range(0, len(text), width))
+
+
+def self_signed_certificate(key: Any, subject: x509.Name) -> x509.Certificate:
+    """Return a device's certificate that nobody else signed."""
+    now = datetime.now(UTC)  # noqa: TID251 - a client without decisions to replay
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )

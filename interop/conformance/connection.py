@@ -29,14 +29,6 @@ _LARGEST_RECORD = 16384
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What a later connection can resume; OpenSSL resumes within one context only."""
-
-    context: SSL.Context
-    ticket: SSL.Session
-
-
 class ConnectionFailed(Exception):
     """The connection could not be made, broke, or took too long."""
 
@@ -79,6 +71,14 @@ class Identity:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a later connection can resume; OpenSSL resumes within one context only."""
+
+    context: SSL.Context
+    ticket: SSL.Session
+
+
 @dataclass(slots=True)
 class Exchange:
     """What was sent and received, in order."""
@@ -99,6 +99,7 @@ class Connection:
     Attributes:
         exchange: everything sent and received on it.
         resumed: whether the handshake resumed a session.
+        seconds: how long any one answer may take.
     """
 
     def __init__(
@@ -110,19 +111,19 @@ class Connection:
     ) -> None:
         self.exchange = Exchange()
         self.resumed = True
-        self._seconds = endpoint.seconds
+        self.seconds = endpoint.seconds
         self._buffer = b""
-        context = self._context(endpoint, version, identity) if session is None else session.context
+        self._context = session.context if session else _context(endpoint, version, identity)
         try:
-            self._socket = socket.create_connection((endpoint.host, endpoint.port), self._seconds)
+            self._socket = socket.create_connection((endpoint.host, endpoint.port), self.seconds)
         except OSError as error:
             raise ConnectionFailed(f"no connection: {error}") from error
         self._socket.settimeout(0)
-        self._tls = SSL.Connection(context, self._socket)
+        self._tls = SSL.Connection(self._context, self._socket)
+        self._tls.set_app_data(self)
         if not _is_address(endpoint.host):
             self._tls.set_tlsext_host_name(endpoint.host.encode("idna"))
         self._tls.set_connect_state()
-        self._tls.set_app_data(self)
         if session is not None:
             self._tls.set_session(session.ticket)
         try:
@@ -132,28 +133,6 @@ class Connection:
         except BaseException:
             self.close()
             raise
-
-    def _context(
-        self, endpoint: Endpoint, version: Version | None, identity: Identity | None
-    ) -> SSL.Context:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(_VERSIONS[version or "1.2"])
-        context.set_max_proto_version(_VERSIONS[version or "1.3"])
-        context.set_alpn_protos([b"http/1.1"])
-        trusting = endpoint.anchors is None
-        if endpoint.anchors is not None:
-            context.load_verify_locations(str(endpoint.anchors))
-
-        def verify(tls: SSL.Connection, __: object, ___: int, ____: int, ok: int) -> bool:
-            # a resumed handshake has no certificate to verify; the context may be an earlier one's
-            tls.get_app_data().resumed = False
-            return trusting or ok == 1
-
-        context.set_verify(SSL.VERIFY_PEER, verify)
-        if identity is not None:
-            context.use_certificate_chain_file(str(identity.certificate))
-            context.use_privatekey_file(str(identity.key))
-        return context
 
     def __enter__(self) -> Self:
         return self
@@ -183,10 +162,10 @@ class Connection:
         return b64encode(self.exported if self.version == "1.3" else self.finished).decode()
 
     @property
-    def session(self) -> SSL.Session | None:
+    def session(self) -> Session | None:
         """The session to resume; on TLS 1.3 there is one after the first answer only."""
         ticket = self._tls.get_session()
-        return None if ticket is None else Session(self._tls.get_context(), ticket)
+        return None if ticket is None else Session(self._context, ticket)
 
     @property
     def server_chain(self) -> list[x509.Certificate]:
@@ -262,7 +241,7 @@ class Connection:
             self._socket.close()
 
     def _wait(self, what: str, call: Callable[[], _Result]) -> _Result:
-        until = time.monotonic() + self._seconds
+        until = time.monotonic() + self.seconds
         while True:
             try:
                 return call()
@@ -284,6 +263,26 @@ class Connection:
         left = max(0.0, until - time.monotonic())
         if not any(select.select(wanted if reading else [], [] if reading else wanted, [], left)):
             raise ConnectionFailed(f"{what}: nothing happened in time")
+
+
+def _context(endpoint: Endpoint, version: Version | None, identity: Identity | None) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(_VERSIONS[version or "1.2"])
+    context.set_max_proto_version(_VERSIONS[version or "1.3"])
+    context.set_alpn_protos([b"http/1.1"])
+    trusting = endpoint.anchors is None
+    if endpoint.anchors is not None:
+        context.load_verify_locations(str(endpoint.anchors))
+
+    def verify(tls: SSL.Connection, __: object, ___: int, ____: int, ok: int) -> bool:
+        tls.get_app_data().resumed = False  # a resumed handshake has no certificate to verify
+        return trusting or ok == 1
+
+    context.set_verify(SSL.VERIFY_PEER, verify)
+    if identity is not None:
+        context.use_certificate_chain_file(str(identity.certificate))
+        context.use_privatekey_file(str(identity.key))
+    return context
 
 
 def _reasons(error: SSL.Error) -> str:
