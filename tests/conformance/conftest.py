@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from asker import Asker
+from cryptography.hazmat.primitives.serialization import Encoding
 from est_process import EstServer, initialise, serving
+from makers import Maker, maker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +20,28 @@ PROFILES = Path(__file__).parent / "profiles"
 
 
 @pytest.fixture(scope="session")
-def lab_server(tmp_path_factory) -> Iterator[EstServer]:
+def acme(tmp_path_factory) -> Maker:
+    """Return the manufacturer in trust store `makers`."""
+    return maker(tmp_path_factory.mktemp("acme"), "Acme")
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory) -> Maker:
+    """Return a manufacturer that nobody trusts."""
+    return maker(tmp_path_factory.mktemp("stranger"), "Stranger")
+
+
+@pytest.fixture(scope="session")
+def lab_server(tmp_path_factory, acme) -> Iterator[EstServer]:
     """Serve `init --interop` with every profile of `profiles/` beside its own."""
     server = initialise(tmp_path_factory.mktemp("lab") / "server", "--interop")
     for profile in PROFILES.glob("*.yaml"):
         copy(profile, server.directory / "profiles")
     settings = yaml.load(server.config.read_text(), Loader=yaml.BaseLoader)
+    root = acme.root.certificate.public_bytes(Encoding.PEM)
+    (server.directory / "trust").mkdir(exist_ok=True)
+    (server.directory / "trust" / "makers.pem").write_bytes(root)
+    settings["trust"] = {"makers": "trust/makers.pem"}
     settings["limits"] = {"body_timeout": "1s", "attempts_per_address": "100000/1s"}
     server.config.write_text(yaml.safe_dump(settings, sort_keys=False))
     with serving(server):

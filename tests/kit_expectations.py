@@ -1,0 +1,32 @@
+"""What the conformance kit finds at our own server: where each check must pass, and where not."""
+
+from __future__ import annotations
+
+from interop.conformance.run import cases
+
+NOT_HERE = {
+    "nothing_to_say": "a profile always allows a key, so csrattrs always says something",
+}
+"""Checks that can't be put to our server, with the reason."""
+
+ELSEWHERE = {
+    "none_sent_and_required": "bound",
+    "csrattrs_ask_for_it": "bound",
+    "no_scheme_to_offer": "idevid",
+    "alternative_names_in_another_order": "names",
+}
+"""Checks that another label than `interop` is needed for."""
+
+AWAITED = {
+    "retry_after": "pending",
+    "the_requests_key_is_ignored": "serverkeygen",
+    "two_parts": "serverkeygen",
+    "the_key_is_the_certificates": "serverkeygen",
+    "an_unknown_key_identifier": "serverkeygen",
+}
+"""Checks of what tests of their own show."""
+
+
+def numbers_of_the_kit() -> set[int]:
+    """Return the numbers of the cases that the kit must pass at our server."""
+    return {found.number for found in cases() if found.name not in {**NOT_HERE, **AWAITED}}
