@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _HEARTBEAT_SECONDS = 5.0
 _HEALTH_SECONDS = 60.0
+_REVIEW_SECONDS = 10.0
 
 log = structlog.get_logger("server")
 
@@ -103,6 +104,7 @@ class Server:
         return (
             Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
             Periodic("health", _HEALTH_SECONDS, self._check_health),
+            Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -172,6 +174,16 @@ class Server:
         await self._ledger.remember_profiles(texts, at=system_clock())
         metrics.RELOAD_SUCCESS.set(1)
         metrics.RELOAD_TIME.set_to_current_time()
+
+    async def _check_reviews(self) -> None:
+        """Let pending requests expire, and tell how many wait and how long."""
+        now = system_clock()
+        if expired := await self._ledger.pending.expire(now):
+            log.info("requests.expired", count=expired)
+        queue = await self._ledger.pending.queue()
+        metrics.PENDING_REQUESTS.set(queue.waiting)
+        age = 0.0 if queue.oldest is None else (now - queue.oldest).total_seconds()
+        metrics.PENDING_OLDEST.set(age)
 
     async def _check_health(self) -> None:
         for name, authority in self._authorities.items():

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "device": "The register: add, import, list, show, quarantine, release, retire.",
     "credential": "Enrollment credentials: add, list, revoke.",
     "cert": "Certificates: list, show, export.",
+    "request": "The review queue: list, show, approve, deny.",
     "why": "Explain a decision, a request, a certificate or a device.",
     "ca": "Certificate authorities: list, show, test-sign.",
     "db": "The ledger's schema: upgrade, status.",

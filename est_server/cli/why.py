@@ -35,7 +35,8 @@ def why(
     Each gate is shown with its outcome and the line of the profile that decided; the profile's
     digest tells which text that was. JSON: [{"decision", "request", "at", "verdict", "rule",
     "message", "operation", "label", "identity", "device", "profile", "profile_digest",
-    "profile_changed_since", "ca", "serial", "gates": [{"rule", "ok", "detail", "at"}], "plan"}].
+    "profile_changed_since", "ca", "serial", "review": {"request", "state", "by", "at", "note"},
+    "gates": [{"rule", "ok", "detail", "at"}], "plan"}]; "review" is null where nobody was asked.
 
     Example: est-server why d_06h0nq0sw135w641gea4y645kv
     """
@@ -54,7 +55,10 @@ def why(
                 name: sha256(profile.text.encode()).hexdigest()
                 for name, profile in configuration.profiles.items()
             }
-            return [_decision_dict(decision, today) for decision in found]
+            return [
+                _decision_dict(decision, today, await _review(ledger, decision))
+                for decision in found
+            ]
 
     found = asyncio.run(work())
     if output == "json":
@@ -83,7 +87,7 @@ async def _decisions(ledger: Ledger, identifier: str, limit: int) -> list[Decisi
     if identifier.startswith("d_"):
         found = await ledger.decisions(decision_id=identifier)
     elif identifier.startswith("r_"):
-        found = await ledger.decisions(request_id=identifier)
+        found = await _decisions_of_request(ledger, identifier)
     else:
         found = await decisions_of_device(ledger, identifier, limit)
     if found:
@@ -101,7 +105,31 @@ async def _decisions(ledger: Ledger, identifier: str, limit: int) -> list[Decisi
     ]
 
 
-def _decision_dict(decision: DecisionRecord, today: dict[str, str]) -> dict[str, Any]:
+async def _decisions_of_request(ledger: Ledger, identifier: str) -> list[DecisionRecord]:
+    """Return why a request waited, and why it was issued, whichever of the two ids is given."""
+    pending = await ledger.pending.get(identifier)
+    ids = {identifier} if pending is None else {pending.id, pending.request_id or pending.id}
+    found = [decision for request in ids for decision in await ledger.decisions(request_id=request)]
+    return sorted(found, key=lambda decision: decision.id, reverse=True)
+
+
+async def _review(ledger: Ledger, decision: DecisionRecord) -> dict[str, Any] | None:
+    if decision.request_id is None:
+        return None
+    if (found := await ledger.pending.get(decision.request_id)) is None:
+        return None
+    return {
+        "request": found.id,
+        "state": found.state,
+        "by": found.decided_by,
+        "at": iso(found.decided_at),
+        "note": found.note,
+    }
+
+
+def _decision_dict(
+    decision: DecisionRecord, today: dict[str, str], review: dict[str, Any] | None
+) -> dict[str, Any]:
     return {
         "decision": decision.id,
         "request": decision.request_id,
@@ -118,6 +146,7 @@ def _decision_dict(decision: DecisionRecord, today: dict[str, str]) -> dict[str,
         "profile_changed_since": today.get(decision.profile) != decision.profile_digest,
         "ca": decision.ca,
         "serial": None if decision.serial_number is None else f"{decision.serial_number:x}",
+        "review": review,
         **json.loads(decision.trace),
     }
 
@@ -131,6 +160,10 @@ def _print(decision: dict[str, Any]) -> None:
         print(f"  request {decision['request']}")
     if decision["serial"]:
         print(f"  certificate {decision['serial']} of CA {decision['ca']}")
+    if review := decision["review"]:
+        by = f" by {text(review['by'])} at {review['at']}" if review["by"] else ""
+        note = f": {text(review['note'])}" if review["note"] else ""
+        print(f"  review {review['request']} {review['state']}{by}{note}")
     show_gates(decision["gates"])
     show_verdict(decision["verdict"], decision["rule"], decision["message"])
     show_plan(decision["plan"])

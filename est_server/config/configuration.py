@@ -41,6 +41,7 @@ class Configuration:
         trust: trust stores by name.
         profiles: by name, which is the file's stem.
         rules: compiled, by the profile's name.
+        approvals: `approval.when` of the profiles that have it, compiled, by the profile's name.
         labels: URL label (None: without one) -> profile name.
         digests: SHA-256 of every file that was read, by the name that messages have.
         digest: SHA-256 over all of them and their names below `base`.
@@ -55,6 +56,7 @@ class Configuration:
     trust: Mapping[str, TrustStore] = field(repr=False)
     profiles: Mapping[str, ProfileFile]
     rules: Mapping[str, tuple[CelRule, ...]] = field(repr=False)
+    approvals: Mapping[str, CelRule] = field(repr=False)
     labels: Mapping[str | None, str]
     digests: Mapping[str, str] = field(repr=False)
     digest: str
@@ -95,6 +97,7 @@ class Configuration:
                 model=profile.model,
                 issuer=issuers[profile.model.ca],
                 rules=self.rules[name],
+                approval_when=self.approvals.get(name),
                 positions=profile.document.positions,
             )
             for name, profile in self.profiles.items()
@@ -139,6 +142,7 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
         trust=MappingProxyType(trust),
         profiles=MappingProxyType(profiles.files),
         rules=MappingProxyType(profiles.rules),
+        approvals=MappingProxyType(profiles.approvals),
         labels=MappingProxyType(profiles.labels),
         digests=MappingProxyType(files.digests),
         digest=files.digest(),

@@ -34,6 +34,7 @@ def lint_profile(document: Document, model: ProfileModel) -> Iterator[Problem]:
     """Yield warnings about one profile."""
     yield from _lint_renewal(document, model)
     yield from _lint_names(document, model)
+    yield from _lint_approval(document, model)
     for index, method in enumerate(model.authenticate):
         if method.credential is not None and model.registration == "none":
             text = "a credential without a registered device: its holder enrolls any number"
@@ -68,6 +69,19 @@ def _lint_renewal(document: Document, model: ProfileModel) -> Iterator[Problem]:
     if renewal.grace_after_expiry > content.lifetime:
         text = "expired certificates renew themselves for longer than they were valid"
         yield _warning(document, "W208", text, None, "reenroll", "grace_after_expiry")
+
+
+def _lint_approval(document: Document, model: ProfileModel) -> Iterator[Problem]:
+    approval = model.approval
+    if approval.mode == "none":
+        return
+    if approval.expires < 2 * approval.retry_after:
+        text = "a request may be over before its device asks again: see retry_after"
+        yield _warning(document, "W230", text, None, "approval", "expires")
+    if approval.when is None and model.reenroll is not None:
+        text = "every renewal waits for a person too"
+        hint = "when: \"request.operation == 'simpleenroll'\" lets renewals through"
+        yield _warning(document, "W231", text, hint, "approval", "mode")
 
 
 def _lint_names(document: Document, model: ProfileModel) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from est_server.config.lints import lint_profile
 from est_server.config.server_file import section
 from est_server.config.validate import shown
 from est_server.errors import Problem
-from est_server.profiles.model import ProfileModel
+from est_server.profiles.model import ProfileModel, Rule
 from est_server.profiles.rules import compile_rule
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from est_server.config.document import Document
     from est_server.config.files import Files
+    from est_server.profiles.profile import ConfigPath
     from est_server.profiles.rules import CelRule
 
 _CEL_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)(?: expecting \{.*)?$", re.MULTILINE)
@@ -32,10 +33,11 @@ class ProfileFile(NamedTuple):
 
 
 class Profiles(NamedTuple):
-    """All profiles: by name, their compiled rules by name, and which one a label names."""
+    """All profiles: by name, their compiled expressions by name, and which one a label names."""
 
     files: dict[str, ProfileFile]
     rules: dict[str, tuple[CelRule, ...]]
+    approvals: dict[str, CelRule]
     labels: dict[str | None, str]
 
 
@@ -44,7 +46,7 @@ def read_profiles(files: Files, server_document: Document) -> Profiles:
     named = server_document.node(("profiles",))
     folder = files.folder / (named if isinstance(named, str) else "profiles")
     at = server_document.value("profiles")
-    found = Profiles({}, {}, {})
+    found = Profiles({}, {}, {}, {})
     try:
         paths = sorted(
             path
@@ -63,9 +65,12 @@ def read_profiles(files: Files, server_document: Document) -> Profiles:
             continue
         problems = list(_check(document, path, model, server_document))
         rules = _rules(document, model, problems)
+        approval = _approval(document, model, problems)
         files.extend(problems or lint_profile(document, model))
         found.files[path.stem] = ProfileFile(model, document.text, document)
         found.rules[path.stem] = rules
+        if approval is not None:
+            found.approvals[path.stem] = approval
     models = {name: (file.model, file.document) for name, file in found.files.items()}
     labels, clashes = check_labels(models)
     found.labels.update(labels)
@@ -83,17 +88,31 @@ def _check(
 
 
 def _rules(document: Document, model: ProfileModel, problems: list[Problem]) -> tuple[CelRule, ...]:
-    compiled: list[CelRule] = []
-    for index, rule in enumerate(model.rules):
-        path = ("rules", index, "when")
-        try:
-            compiled.append(compile_rule(rule))
-        except ModuleNotFoundError as error:
-            text = f"{shown(path)}: {error}"
-            problems.append(Problem(document.value(*path), "E209", text))
-        except ValueError as error:
-            match = _CEL_ERROR.search(str(error))
-            said = f"not CEL: character {match[2]}: {match[3]}" if match else str(error)
-            text = f"{shown(path)}: {said}"
-            problems.append(Problem(document.value(*path), "E208", text))
-    return tuple(compiled)
+    compiled = (
+        _compiled(document, rule, ("rules", index, "when"), problems)
+        for index, rule in enumerate(model.rules)
+    )
+    return tuple(rule for rule in compiled if rule is not None)
+
+
+def _approval(document: Document, model: ProfileModel, problems: list[Problem]) -> CelRule | None:
+    if (when := model.approval.when) is None:
+        return None
+    rule = Rule(name="approval", when=when, message="approval")
+    return _compiled(document, rule, ("approval", "when"), problems)
+
+
+def _compiled(
+    document: Document, rule: Rule, path: ConfigPath, problems: list[Problem]
+) -> CelRule | None:
+    try:
+        return compile_rule(rule)
+    except ModuleNotFoundError as error:
+        text = f"{shown(path)}: {error}"
+        problems.append(Problem(document.value(*path), "E209", text))
+    except ValueError as error:
+        match = _CEL_ERROR.search(str(error))
+        said = f"not CEL: character {match[2]}: {match[3]}" if match else str(error)
+        text = f"{shown(path)}: {said}"
+        problems.append(Problem(document.value(*path), "E208", text))
+    return None

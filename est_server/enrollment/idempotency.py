@@ -18,7 +18,25 @@ if TYPE_CHECKING:
 
 
 def idempotency_key(profile: str, request: RequestFacts) -> bytes:
-    """Return the SHA-256 over profile, identity, purpose and CertificationRequestInfo.
+    """Return the SHA-256 over profile, identity, purpose and CertificationRequestInfo."""
+    return _digest(profile, request, "", request.csr.info_der)
+
+
+def match_key(profile: str, request: RequestFacts) -> bytes:
+    """Return the SHA-256 over profile, identity, purpose, label and key.
+
+    A poll of a pending request has it in common with the first one; its CSR is signed anew for
+    another connection (RFC 7030 4.2.3).
+    """
+    label = "" if request.label is None else f"/{request.label}"
+    standin = request.identity.standin
+    if standin is not None:  # what a registrar asked for, no other one collects
+        label += f" by {standin.certificate.identity}"
+    return _digest(profile, request, label, request.csr.spki)
+
+
+def _digest(profile: str, request: RequestFacts, label: str, asked: bytes) -> bytes:
+    """Return a digest of who asks for what.
 
     The purpose of a renewal names the certificate that is renewed, so that the next renewal with
     the same key and names is a new question.
@@ -30,10 +48,10 @@ def idempotency_key(profile: str, request: RequestFacts) -> bytes:
         else f"{request.operation} {replaced.ca} {replaced.serial_number:x}"
     )
     digest = sha256()
-    for part in (profile, request.identity.method, request.identity.name, purpose):
+    for part in (profile, request.identity.method, request.identity.name, purpose + label):
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
-    digest.update(request.csr.info_der)
+    digest.update(asked)
     return digest.digest()
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from est_server.enrollment.request import EnrollmentRequest
     from est_server.errors import EstServerError
     from est_server.pki.plan import CertificatePlan
+    from est_server.ports.pending import Claim
     from est_server.profiles.decision import Decision, RequestFacts
     from est_server.profiles.profile import Profile
 
@@ -40,6 +41,7 @@ def reservation_for(
     plan: CertificatePlan,
     key: bytes,
     serial_number: int,
+    claim: Claim,
 ) -> Reservation:
     """Return all that must be durable before, or with, the certificate."""
     identity = facts.identity
@@ -82,6 +84,7 @@ def reservation_for(
         renews=None if renewed is None else (renewed.ca, renewed.serial_number),
         replaces=None if decision.replaces is None else decision.replaces.serial_number,
         others=valid_others(profile, facts, now),
+        claim=claim,
     )
 
 

@@ -3,7 +3,8 @@
 1. the label names the profile
 2. authenticate: a 401 leaves nothing behind, and nobody unknown reaches the CSR parser
 3. parse the CSR and check its signature (RFC 7030 4.2.1: proof of possession)
-4. decide: one pure function; a refusal is recorded with its whole trace
+4. decide: one pure function; a refusal is recorded with its whole trace, and so is a request that
+   has to wait for a person (`est_server.enrollment.review`)
 5. the same question within the window gets the same certificate
 6. issue, check against the plan, record; the certificate leaves only when its row is durable
 
@@ -33,6 +34,7 @@ from est_server.enrollment.records import (
 )
 from est_server.enrollment.renewing import other_certificates, renewing_identity
 from est_server.enrollment.request import Enrolled, EnrollmentRequest
+from est_server.enrollment.review import AGAIN, Reviews, claim_of
 from est_server.errors import (
     Conflict,
     Denied,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from est_server.ports.clock import Clock
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
+    from est_server.ports.pending import PendingRequest
     from est_server.profiles.decision import Decision, Identity
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
@@ -127,6 +130,7 @@ class EnrollmentService:
             Unauthenticated, RateLimited: nobody we know; nothing was changed.
             Malformed: the CSR; nothing was changed.
             Denied: refused by a rule; the decision is recorded and its id is in `decision_id`.
+            Pending: somebody has to approve it, or an equal request is under way.
             BackendRejected, BackendUnavailable: the CA or the ledger.
         """
         rulebook = self.rulebook
@@ -177,18 +181,28 @@ class EnrollmentService:
         device = None
         if profile.model.registration != "none":
             device = await self.ledger.device(facts.identity.name)
-        earlier = await self._earlier(key, window_start, now)
+        reviews = Reviews(self.ledger)
+        review = await reviews.of(profile, facts)
+        earlier = await self._earlier(key, review, facts, window_start)
         facts = replace(
             facts, others=await other_certificates(profile, facts, earlier, self.ledger)
         )
-        decision = decide(profile, facts, device, now)
+        decision = decide(profile, facts, device, now, review)
         plan = decision.plan
         if plan is None:
             raise await self._denied(facts, decision)
         if earlier is not None:
             return earlier
+        if decision.verdict == "pending":
+            try:
+                raise await reviews.wait(profile, facts, decision, review)
+            except Conflict as conflict:
+                raise await self._denied(facts, overruled(decision, conflict)) from conflict
         serial_number = x509.random_serial_number()
-        reservation = reservation_for(profile, facts, device, decision, plan, key, serial_number)
+        claim = claim_of(profile, facts, review, now)
+        reservation = reservation_for(
+            profile, facts, device, decision, plan, key, serial_number, claim
+        )
         order = IssuanceOrder(plan, serial_number, reservation.request.id, facts.csr.der)
         authority = self.authorities[plan.ca]
         try:
@@ -202,18 +216,22 @@ class EnrollmentService:
                 clock=self.clock,
             )
         except Conflict as conflict:
-            return await self._lost(conflict, facts, decision, key, window_start)
+            return await self._lost(conflict, profile, facts, decision, key, window_start)
         return Enrolled(certificate, reservation.decision.id, repeated=False)
 
-    async def _earlier(self, key: bytes, since: datetime, now: datetime) -> Enrolled | None:
+    async def _earlier(
+        self, key: bytes, review: PendingRequest | None, facts: RequestFacts, since: datetime
+    ) -> Enrolled | None:
         found = await self.ledger.issued(key, since=since)
-        if found is None or found.status != "good" or found.not_after <= now or found.der is None:
+        found = found or await Reviews(self.ledger).certificate(review, facts, since)
+        if found is None or found.status != "good" or found.der is None:
             return None
-        return Enrolled(found, None, repeated=True)
+        return None if found.not_after <= self.clock() else Enrolled(found, None, repeated=True)
 
     async def _lost(
         self,
         conflict: Conflict,
+        profile: Profile,
         facts: RequestFacts,
         decision: Decision,
         key: bytes,
@@ -223,15 +241,16 @@ class EnrollmentService:
         if conflict.rule in _OVERRULES:
             refusal = overruled(decision, conflict)
             raise await self._denied(facts, refusal) from conflict
-        if (earlier := await self._earlier(key, window_start, self.clock())) is not None:
+        review = await Reviews(self.ledger).of(profile, facts)
+        if (earlier := await self._earlier(key, review, facts, window_start)) is not None:
             return earlier
         if conflict.rule == "request.overtaken":
-            raise Pending(conflict.rule, conflict.message, retry_after=60) from conflict
-        if (holder := await self.ledger.request_by_key(key)) is not None:
+            raise Pending(conflict.rule, conflict.message, retry_after=AGAIN) from conflict
+        if (holder := await self.ledger.request_by_key(key) or review) is not None:
             raise Pending(
                 f"request.{holder.state}",
                 "an earlier request for the same certificate is not settled yet",
-                retry_after=60,
+                retry_after=AGAIN,
             ) from conflict
         raise conflict
 

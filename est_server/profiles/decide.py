@@ -24,6 +24,7 @@ name in front; names are part of the product's contract.
  8. extension   extension.not-allowed
  9. validity    issuer.expired
 10. rule.<name> the profile's own vetoes
+11. approval    approval.denied, approval.differs; with approval.pending the verdict is pending
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING
 from est_server.pki.plan import CertificatePlan
 from est_server.ports.ledger import Device
 from est_server.profiles.alternative_names import build_alternative_names
+from est_server.profiles.approval import PENDING, approval_gate
 from est_server.profiles.decision import Decision, Gate
 from est_server.profiles.demanded import csrattrs_gate
 from est_server.profiles.enrolling import again_gate, with_changed_names
@@ -52,12 +54,17 @@ from est_server.profiles.subject import build_subject
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from est_server.ports.pending import PendingRequest
     from est_server.profiles.decision import RequestFacts
     from est_server.profiles.profile import Profile
 
 
 def decide(
-    profile: Profile, request: RequestFacts, device: Device | None, now: datetime
+    profile: Profile,
+    request: RequestFacts,
+    device: Device | None,
+    now: datetime,
+    review: PendingRequest | None = None,
 ) -> Decision:
     """Decide about one request.
 
@@ -66,9 +73,10 @@ def decide(
         request: who asks for what, authenticated; the CSR's signature has been checked.
         device: the identity's device, if there is one.
         now: the time to decide for, aware.
+        review: what is on record about the same question, if it was to be approved.
 
     Returns:
-        The verdict with every gate and, if allowed, the certificate to be made. The same
+        The verdict with every gate and, unless refused, the certificate to be made. The same
         arguments give an equal decision.
     """
     # 1, 2: who asks
@@ -101,6 +109,10 @@ def decide(
     gates.append(gate)
     # 10: the profile's vetoes
     gates += _vetoes(profile, request, device, now)
+    # 11: a person's decision
+    approval = approval_gate(profile, request, device, review, now)
+    if approval is not None:
+        gates.append(approval)
     refused = [gate for gate in gates if gate.ok is False]
     if refused:
         return _refusal(profile, request, gates, refused, now)
@@ -117,15 +129,17 @@ def decide(
         certificate_policies=profile.model.certificate.certificate_policies,
         pointers=profile.compiled.pointers,
     )
+    waits = approval is not None and approval.rule == PENDING
     return Decision(
-        verdict="allow",
-        rule=None,
-        message="allowed",
+        verdict="pending" if waits else "allow",
+        rule=PENDING if waits else None,
+        message=gates[-1].detail if waits else "allowed",
         gates=tuple(gates),
         plan=plan,
         profile=(profile.name, profile.digest),
         at=now,
         replaces=request.identity.certificate if renewal else None,
+        retry_after=int(profile.model.approval.retry_after.total_seconds()) if waits else None,
     )
 
 

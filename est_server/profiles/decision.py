@@ -111,19 +111,20 @@ class Decision:
     """The verdict, every gate, and the certificate that would follow.
 
     Attributes:
-        verdict: allow, or deny.
-        rule: the gate that refused; None when allowed.
+        verdict: allow, deny, or pending: a person has to approve it (RFC 7030 4.2.3).
+        rule: the gate that refused, or that makes it wait; None when allowed.
         message: one sentence for the device.
         gates: every gate in order; after a refusal the rest are evaluated too where they can be,
             so that an operator sees all that is wrong at once.
-        plan: the certificate to be made; None when refused.
+        plan: the certificate to be made, or to be approved; None when refused.
         replaces: the certificate that the new one renews.
-        retry_after: seconds after which the same request may be allowed, if time alone changes it.
+        retry_after: seconds after which the same request may be allowed, if time alone changes it,
+            or somebody may have approved it.
         profile: name and digest of the profile that decided.
         at: the time it was decided for.
     """
 
-    verdict: Literal["allow", "deny"]
+    verdict: Literal["allow", "deny", "pending"]
     rule: str | None
     message: str
     gates: tuple[Gate, ...]

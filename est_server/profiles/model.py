@@ -279,6 +279,40 @@ class CertificateContent(Strict):
     )
 
 
+class Approval(Strict):
+    """Whether a person has to approve what would be issued (RFC 7030 4.2.3)."""
+
+    mode: Literal["none", "manual"] = Field(
+        default="none",
+        description="manual: a device is told to ask again (202) until somebody has decided; see "
+        "`est-server request list`",
+    )
+    when: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="a CEL expression; only requests for which it is true wait. One that can't be "
+        "evaluated waits too",
+    )
+    retry_after: Duration = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(seconds=60),
+        le=timedelta(days=2),
+        description="when a waiting device is asked to come again, 60s to 2d",
+    )
+    expires: Duration = Field(
+        default=timedelta(days=7),
+        ge=timedelta(minutes=5),
+        description="how long a request waits for a decision, and the decision for the device",
+    )
+
+    @model_validator(mode="after")
+    def _manual(self) -> Approval:
+        if self.when is not None and self.mode == "none":
+            raise ValueError("`when` means nothing without `mode: manual`")
+        return self
+
+
 class Rule(Strict):
     """A veto in the Common Expression Language: refuses when `when` is not true."""
 
@@ -317,4 +351,5 @@ class ProfileModel(Strict):
     certificate: CertificateContent
     proof_of_possession: ProofOfPossession = ProofOfPossession()
     csr_attributes: CsrAttributes = CsrAttributes()
+    approval: Approval = Approval()
     rules: tuple[Rule, ...] = ()

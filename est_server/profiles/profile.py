@@ -49,6 +49,7 @@ class Profile:
         model: the file's content.
         issuer: facts about the CA that `model.ca` names.
         rules: `model.rules`, compiled.
+        approval_when: `model.approval.when`, compiled; None if every request waits.
         positions: where each key of the file stands, by path.
         compiled: what no request changes, worked out from `model` and `issuer`.
 
@@ -62,6 +63,7 @@ class Profile:
     model: ProfileModel
     issuer: Issuer
     rules: tuple[CelRule, ...] = ()
+    approval_when: CelRule | None = None
     positions: Mapping[ConfigPath, Position] = field(
         default_factory=lambda: MappingProxyType({}), repr=False
     )

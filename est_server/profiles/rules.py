@@ -68,6 +68,17 @@ def compile_rule(rule: Rule) -> CelRule:
     return CelRule(rule.name, rule.message, program)
 
 
+def value(rule: CelRule, facts: Mapping[str, Any]) -> bool | None:
+    """Return what an expression gives for `facts`; None if that is no boolean, or nothing."""
+    import cel  # noqa: PLC0415 - an extra; there is an expression, so it is there
+
+    try:
+        found = rule.program.execute(cel.Context(variables=dict(facts)))
+    except Exception:  # noqa: BLE001 - whatever the evaluator raises, it gives nothing
+        return None
+    return found if isinstance(found, bool) else None
+
+
 def refusals(rules: Sequence[CelRule], facts: Mapping[str, Any]) -> list[str | None]:
     """Return, for each rule, None if it holds for `facts`, else the message for the device.
 

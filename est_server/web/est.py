@@ -113,7 +113,7 @@ class EstEndpoint:
             ENROLL_SECONDS.labels(operation).observe(perf_counter() - started)
         if error is not None:
             log.info(
-                "request.refused",
+                "request.pending" if response.status == 202 else "request.refused",
                 operation=operation,
                 status=response.status,
                 peer=_peer(request),

@@ -28,4 +28,10 @@ ISSUER_NOT_AFTER = Gauge(
 SERVER_CERTIFICATE_NOT_AFTER = Gauge(
     "est_server_tls_not_after_timestamp_seconds", "when the listener's certificate expires"
 )
+PENDING_REQUESTS = Gauge(
+    "est_server_pending_requests", "requests that wait for a person's decision"
+)
+PENDING_OLDEST = Gauge(
+    "est_server_pending_oldest_seconds", "how long the oldest of them has waited, 0 without any"
+)
 CA_HEALTH = Gauge("est_server_ca_healthy", "1 if the last test signature succeeded", ("ca",))

@@ -187,6 +187,7 @@ def expired(world: World) -> Position:
 
 
 SAN = "subject_alternative_names: "
+WHEN = "when: device.id == request.key"
 MISTAKES = [
     ("E100", change(DEVICE, "[EC-P256]", "*x.y", ".y")),
     ("E101", add(DEVICE, "ca: x\n", "ca:", 2)),
@@ -306,6 +307,9 @@ MISTAKES = [
     ("W207", change(DEVICE, "30d", "90d")),
     ("W208", change(DEVICE, "30d", "30d, grace_after_expiry: 91d", "91d")),
     ("W220", add(DEVICE, "proof_of_possession: {one_time_password: required}\n", "credential")),
+    ("W230", add(DEVICE, f"approval: {{mode: manual, {WHEN}, expires: 5m}}\n", "5m")),
+    ("W231", add(DEVICE, "approval: {mode: manual}\n", "manual")),
+    ("E208", add(DEVICE, "approval: {mode: manual, when: devise.id}\n", "devise")),
     ("W211", change(DEVICE, "authenticate:\n  - credential: {}\n", "authenticate: []\n", "auth")),
 ]
 

@@ -382,6 +382,7 @@ def test_the_table_has_every_rule_that_the_decision_names() -> None:
     from est_server.profiles import decide
 
     named = set(re.findall(r"\b[a-z]+\.[a-z][a-z-]+\b", decide.__doc__ or ""))
+    named = {rule for rule in named if not rule.startswith("approval.")}  # test_approval
     assert named <= {case[0] for case in CASES}, named - {case[0] for case in CASES}
     assert {case[0] for case in CASES} - named == {"rule.site"}
 
