@@ -20,6 +20,7 @@ from est_server.config.configuration import load
 from est_server.config.logs import configure_logs
 from est_server.enrollment.reconcile import reconcile
 from est_server.enrollment.service import EnrollmentService
+from est_server.enrollment.supersede import supersede_due
 from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
 from est_server.storage import open_ephemeral
 from est_server.web import metrics
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HEARTBEAT_SECONDS = 5.0
 _HEALTH_SECONDS = 60.0
 _REVIEW_SECONDS = 10.0
+_SUPERSEDE_SECONDS = 5.0
 
 log = structlog.get_logger("server")
 
@@ -105,6 +107,7 @@ class Server:
             Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
             Periodic("health", _HEALTH_SECONDS, self._check_health),
             Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
+            Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -184,6 +187,10 @@ class Server:
         metrics.PENDING_REQUESTS.set(queue.waiting)
         age = 0.0 if queue.oldest is None else (now - queue.oldest).total_seconds()
         metrics.PENDING_OLDEST.set(age)
+
+    async def _supersede(self) -> None:
+        if revoked := await supersede_due(self._ledger, system_clock):
+            log.info("certificates.superseded", revoked=revoked)
 
     async def _check_health(self) -> None:
         for name, authority in self._authorities.items():

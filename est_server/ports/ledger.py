@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from est_server.ports.pending import Claim, PendingRequests
     from est_server.ports.revocation import RevocationReason, Revocations
+    from est_server.ports.supersession import Supersession, Supersessions
 
 Operation = Literal["simpleenroll", "simplereenroll", "ocsp-responder"]
 """What a certificate was asked for with; ``ocsp-responder`` is this server asking for itself."""
@@ -76,6 +77,7 @@ class CertificateRecord:
     Attributes:
         crl_shard: which of its CA's partial CRLs its CRL distribution point names; 0 where it
             names the complete one, or none.
+        seen_at: when its holder first used it here; None while nobody has.
     """
 
     ca: str
@@ -96,6 +98,7 @@ class CertificateRecord:
     revocation_reason: RevocationReason | None = None
     invalidity_date: datetime | None = None
     crl_shard: int = 0
+    seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,10 @@ class Reservation:
         register: a device to create because the profile registers at first enrollment.
         claim: the pending record that this request answers, if there is one.
         renews: CA and serial number of the certificate that proved who is asking, if one did.
+        shown: CA and serial number of the certificate on the connection, if it is ours; it has
+            been seen then.
         replaces: serial number of the certificate that is renewed.
+        supersedes: certificates to be revoked in consequence, planned in the same transaction.
         others: how many valid certificates of its profile the identity has, as far as the decision
             knew; None where the profile does not count them.
     """
@@ -177,7 +183,9 @@ class Reservation:
     register: Device | None = None
     claim: Claim | None = None
     renews: tuple[str, int] | None = None
+    shown: tuple[str, int] | None = None
     replaces: int | None = None
+    supersedes: tuple[Supersession, ...] = ()
     others: int | None = None
 
 
@@ -206,6 +214,11 @@ class Ledger(Protocol):
     @property
     def revocations(self) -> Revocations:
         """What takes certificates out of use."""
+        ...
+
+    @property
+    def supersessions(self) -> Supersessions:
+        """The certificates that are revoked because others took their place."""
         ...
 
     # -- one enrollment ---------------------------------------------------------------------

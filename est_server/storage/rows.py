@@ -237,6 +237,7 @@ def certificate_row(certificate: CertificateRecord) -> Row:
         "revocation_reason": certificate.revocation_reason,
         "invalidity_date": stamp_or_none(certificate.invalidity_date),
         "crl_shard": certificate.crl_shard,
+        "seen_at": stamp_or_none(certificate.seen_at),
     }
 
 
@@ -261,6 +262,7 @@ def certificate_record(row: sqlite3.Row) -> CertificateRecord:
         revocation_reason=row["revocation_reason"],
         invalidity_date=time_or_none(row["invalidity_date"]),
         crl_shard=row["crl_shard"],
+        seen_at=time_or_none(row["seen_at"]),
     )
 
 

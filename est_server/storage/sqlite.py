@@ -18,6 +18,7 @@ from est_server.storage.sqlite_file import connect, make_private
 from est_server.storage.sqlite_pending import SqlitePending
 from est_server.storage.sqlite_reads import SqliteReads
 from est_server.storage.sqlite_revocation import SqliteRevocations
+from est_server.storage.sqlite_supersession import SqliteSupersessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,7 @@ class SqliteLedger:
         self._writer = GroupCommit(lambda: connect(path))
         self.pending = SqlitePending(self._reads, self._writer)
         self.revocations = SqliteRevocations(self._reads, self._writer)
+        self.supersessions = SqliteSupersessions(self._reads, self._writer)
 
     # -- one enrollment ---------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from est_server.errors import Conflict, NotFound
 from est_server.storage import revocation_statements as revocation
 from est_server.storage import rows
 from est_server.storage import sqlite_pending as pending
+from est_server.storage import sqlite_supersession as supersession
 from est_server.storage import statements as sql
 from est_server.storage.sqlite_execute import execute as _execute
 from est_server.storage.sqlite_execute import find as _find
@@ -54,6 +55,10 @@ def reserve(
     ):
         _execute(db, sql.ADD_DEVICE, rows.device_row(device))
     _add_request(db, request, state)
+    supersession.plan(db, request.id, reservation.supersedes)
+    if (shown := reservation.shown) is not None:
+        number = rows.serial(shown[1])
+        _execute(db, sql.SEEN, {"of_ca": shown[0], "of_serial_number": number, "at": at})
     if claimed and state == "issued":
         pending.finish(db, request.id, at)
 

@@ -156,6 +156,15 @@ UNSETTLED = select(requests).where(requests.c.state == _RESERVED).order_by(reque
 CERTIFICATE = select(certificates).where(
     certificates.c.ca == _p("ca"), certificates.c.serial_number == _p("serial_number")
 )
+SEEN = (
+    update(certificates)
+    .where(
+        certificates.c.ca == _p("of_ca"),
+        certificates.c.serial_number == _p("of_serial_number"),
+        certificates.c.seen_at.is_(None),
+    )
+    .values(seen_at=_p("at"))
+)
 CERTIFICATE_FILTERS = {
     "serial_number": certificates.c.serial_number == _p("serial_number"),
     "device_id": certificates.c.device_id == _p("device_id"),

@@ -166,6 +166,7 @@ certificates = Table(
     Column("revocation_reason", Text),
     Column("invalidity_date", BigInteger),
     Column("crl_shard", Integer, nullable=False, server_default=text("0")),
+    Column("seen_at", BigInteger),
     PrimaryKeyConstraint("serial_number", "ca"),  # in this order it also finds a serial of any CA
     UniqueConstraint("request_id"),
     Index("ix_certificates_issued_at_serial_number", "issued_at", "serial_number"),

@@ -23,7 +23,7 @@ def any_key():
 
 def reservation(
     key=b"k" * 32, *, credential=None, serial=None, at=NOW, register=None, ca="ca", device="SN-1",
-    others=None, **fields,
+    supersedes=(), shown=None, others=None, **fields,
 ):  # fmt: skip
     name = secrets.token_hex(8)
     decision = DecisionRecord(
@@ -38,7 +38,10 @@ def reservation(
         "serial_number": serial or secrets.randbits(150) + 1, "spki_sha256": b"s" * 32,
         "csr": b"csr", "plan": "{}", "created_at": at, "updated_at": at,
     } | fields  # fmt: skip
-    return Reservation(RequestRecord(**request), decision, credential, register, others=others)
+    return Reservation(
+        RequestRecord(**request), decision, credential, register, supersedes=supersedes,
+        shown=shown, others=others,
+    )  # fmt: skip
 
 
 def certificate(made, status="good", **fields):

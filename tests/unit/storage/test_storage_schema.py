@@ -23,6 +23,7 @@ from est_server.storage import (
     revocation_statements,
     schema,
     statements,
+    supersession_statements,
 )
 from est_server.storage.schema import SchemaStatus, schema_status, upgrade_schema
 from est_server.storage.sqlite import SqliteLedger
@@ -30,7 +31,7 @@ from est_server.storage.tables import metadata
 
 VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 HEAD = max(VERSIONS.glob("[0-9]*.py")).name[:4]
-MODULES = (statements, pending_statements, revocation_statements)
+MODULES = (statements, pending_statements, revocation_statements, supersession_statements)
 
 
 @pytest.fixture
