@@ -127,7 +127,8 @@ def show_(
     """Show one certificate.
 
     JSON: as list, with "issuer", "subject_alternative_names", "key_algorithm" and "fingerprint";
-    these are null where nobody has seen the certificate (status presumed).
+    these are null where nobody has seen the certificate (status presumed). "superseded_from" and
+    "superseded_by" are when it is revoked, and the request of the certificate in its place.
 
     Example: est-server cert show 4f0a…
     """
@@ -135,7 +136,13 @@ def show_(
     async def work() -> dict[str, Any]:
         async with opened(config) as (_, ledger):
             found = await _by_serial(ledger, serial)
-            return {**certificate_dict(found), **_content(found.der)}
+            planned = await ledger.supersessions.of_certificate(found.ca, found.serial_number)
+            return {
+                **certificate_dict(found),
+                **_content(found.der),
+                "superseded_from": iso(planned[0].plan.due_at) if planned else None,
+                "superseded_by": planned[0].request_id if planned else None,
+            }
 
     show(output, asyncio.run(work()))
 

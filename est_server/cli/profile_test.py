@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from est_server.app.clock import system_clock
 from est_server.app.parts import open_authorities, rulebook_of
 from est_server.cli.options import opened
+from est_server.enrollment.renewing import other_certificates, renewing_identity
 from est_server.enrollment.request import EnrollmentRequest
 from est_server.errors import EstServerError, Malformed, NotFound, Unauthenticated
 from est_server.ports.ledger import Device
@@ -23,6 +24,7 @@ from est_server.ports.tls import TlsFacts
 from est_server.profiles.decide import decide
 from est_server.profiles.decision import Gate, Identity, RequestFacts, trace_json
 from est_server.storage.memory import MemoryEphemeral
+from est_server.wire.change_subject_name import change_subject_name
 from est_server.wire.est_body import decode_body
 from est_server.wire.pkcs10 import parse_csr, verify_signature
 
@@ -88,10 +90,12 @@ async def answer(question: Question, config: Path) -> dict[str, Any]:
             question.operation,
             next(labels, None),
             csr,
-            identity,
+            await renewing_identity(profile, question.operation, identity, csr, ledger),
             question.channel_binding,
             question.otp,
+            change=change_subject_name(csr),
         )
+        facts = replace(facts, others=await other_certificates(profile, facts, None, ledger))
         decision = decide(profile, facts, await _device(question, profile, identity, ledger), now)
         return {
             "verdict": decision.verdict,

@@ -32,6 +32,8 @@ def why(
 ) -> None:
     """Explain why something was issued or refused, newest first.
 
+    A certificate's number shows the decision that issued it, and those that supersede it.
+
     Each gate is shown with its outcome and the line of the profile that decided; the profile's
     digest tells which text that was. JSON: [{"decision", "request", "at", "verdict", "rule",
     "message", "operation", "label", "identity", "device", "profile", "profile_digest",
@@ -97,12 +99,13 @@ async def _decisions(ledger: Ledger, identifier: str, limit: int) -> list[Decisi
         return await decisions_of_device(ledger, identifier, limit)
     if (number := serial_number(identifier)) is None:
         return []
-    certificates = await ledger.certificates(serial_number=number)
-    return [
-        decision
-        for certificate in certificates
-        for decision in await ledger.decisions(request_id=certificate.request_id)
-    ]
+    found = []
+    for certificate in await ledger.certificates(serial_number=number):
+        planned = await ledger.supersessions.of_certificate(certificate.ca, number)
+        requests = (*(one.request_id for one in planned), certificate.request_id)
+        for request in requests:
+            found += await ledger.decisions(request_id=request)
+    return found
 
 
 async def _decisions_of_request(ledger: Ledger, identifier: str) -> list[DecisionRecord]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from est_server.config.backends import installed
 from est_server.config.files import Files
-from est_server.config.lints import lint_pointers
+from est_server.config.lints import lint_pointers, lint_superseding
 from est_server.config.profile_files import read_profiles
 from est_server.config.server import ServerModel
 from est_server.config.server_file import check_listeners, check_secrets, read_cas, read_trust
@@ -129,6 +129,7 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
     profiles = read_profiles(files, document)
     if server is not None:
         files.extend(lint_pointers(document, server, profiles.files))
+        files.extend(lint_superseding(server, profiles.files))
     # 4 all or nothing
     problems = files.problems()
     if server is None or any(problem.severity == "error" for problem in problems):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from est_server.errors import Problem
 from est_server.pki.usages import CLIENT_AUTH
 from est_server.profiles.patterns import network
+from est_server.profiles.scalars import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,6 +97,20 @@ def _lint_names(document: Document, model: ProfileModel) -> Iterator[Problem]:
             text = f"{part} is taken as requested: whoever may enroll takes any name"
             hint = "for interop tests; a production profile says where names come from"
             yield _warning(document, "W204", text, hint, part, "as_requested")
+
+
+def lint_superseding(server: ServerModel, profiles: Mapping[str, ProfileFile]) -> Iterator[Problem]:
+    """Yield warnings about devices that lose an answer and find their certificate revoked."""
+    window = server.limits.idempotency_window
+    for file in profiles.values():
+        renewal = file.model.reenroll
+        if renewal is not None and renewal.old == "supersede" and renewal.after < window:
+            text = (
+                "a device that lost the answer can ask for it again for this long only, not for "
+                f"limits.idempotency_window ({duration_text(window)})"
+            )
+            where = "after" if "after" in renewal.model_fields_set else "old"
+            yield _warning(file.document, "W212", text, None, "reenroll", where)
 
 
 def lint_pointers(

@@ -64,6 +64,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W209": "a trusted CA certificate has expired",
         "W210": "a pointer is asked for that the CA does not publish",
         "W211": "nobody can enroll, only renew",
+        "W212": "a renewed certificate is revoked before its answer is given up for lost",
         "W230": "a pending request is over before its device asks again",
         "W231": "renewals wait for a person too",
         "W220": "a one-time password that is no second factor",

@@ -19,6 +19,7 @@ from est_server.ports.ledger import (
 )
 from est_server.profiles.decision import Gate, trace_json
 from est_server.profiles.renewal import is_renewal
+from est_server.profiles.superseding import looks_at_others
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -50,6 +51,7 @@ def reservation_for(
     device_id = None if profile.model.registration == "none" else identity.name
     record = decision_record(facts, decision, new_identifier("d", now))
     renewed = facts.identity.certificate
+    shown = renewed if identity.standin is None else identity.standin.certificate
     return Reservation(
         request=RequestRecord(
             id=request_id,
@@ -82,7 +84,9 @@ def reservation_for(
         if device is None and profile.model.registration == "automatic"
         else None,
         renews=None if renewed is None else (renewed.ca, renewed.serial_number),
+        shown=None if shown is None else (shown.ca, shown.serial_number),
         replaces=None if decision.replaces is None else decision.replaces.serial_number,
+        supersedes=decision.supersedes,
         others=valid_others(profile, facts, now),
         claim=claim,
     )
@@ -90,8 +94,7 @@ def reservation_for(
 
 def valid_others(profile: Profile, facts: RequestFacts, now: datetime) -> int | None:
     """Return how many valid certificates the decision knew of; None where it does not matter."""
-    rules = profile.model.enroll
-    if is_renewal(profile, facts) or (rules.again == "allow" and rules.most is None):
+    if is_renewal(profile, facts) or not looks_at_others(profile, facts):
         return None
     return sum(certificate.not_after > now for certificate in facts.others)
 

@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 from est_server.pki.names import name_text, names_equal
 from est_server.pki.usages import CMC_RA, extended_key_usages
 from est_server.profiles.decision import Identity, Standin
-from est_server.profiles.renewal import has_names, is_renewal
+from est_server.profiles.renewal import has_names
+from est_server.profiles.superseding import looks_at_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +86,7 @@ async def other_certificates(
         earlier: the answer to the same question, if there was one.
         ledger: where certificates are.
     """
-    rules = profile.model.enroll
-    if is_renewal(profile, facts) or (rules.again == "allow" and rules.most is None):
+    if not looks_at_others(profile, facts):
         return ()
     found = await ledger.certificates(
         identity=facts.identity.name, profile=profile.name, status="good", limit=_MOST

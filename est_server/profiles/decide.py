@@ -13,7 +13,7 @@ name in front; names are part of the product's contract.
     reenroll    reenroll.not-offered, reenroll.certificate-required, certificate.revoked,
                 certificate.held, certificate.presumed, certificate.profile, certificate.expired,
                 reenroll.too-early, reenroll.key-same, reenroll.key-new, reenroll.subject,
-                reenroll.san
+                reenroll.san, certificate.replaced
     names       names.change
  4. key         key.weak, key.compromised, key.not-allowed
  5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required;
@@ -50,6 +50,7 @@ from est_server.profiles.proof import proof_gates
 from est_server.profiles.renewal import is_renewal, opens_in, renewal_gates
 from est_server.profiles.rules import refusals
 from est_server.profiles.subject import build_subject
+from est_server.profiles.superseding import supersession
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -87,6 +88,8 @@ def decide(
     renewal = is_renewal(profile, request)
     rules = renewal_gates if renewal else again_gate
     gates += rules(profile, request, now)
+    supersedes, found = supersession(profile, request, now)
+    gates += found
     request, found = with_changed_names(profile, request, renewal=renewal)
     gates += found
     # 4, 5: the key and its proof, and what else the request has to bring
@@ -140,6 +143,7 @@ def decide(
         at=now,
         replaces=request.identity.certificate if renewal else None,
         retry_after=int(profile.model.approval.retry_after.total_seconds()) if waits else None,
+        supersedes=supersedes,
     )
 
 

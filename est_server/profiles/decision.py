@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from est_server.errors import Position
     from est_server.pki.plan import CertificatePlan
     from est_server.ports.ledger import CertificateRecord, Device, Operation
+    from est_server.ports.supersession import Supersession
     from est_server.wire.change_subject_name import ChangeSubjectName
     from est_server.wire.pkcs10 import CertificationRequest
 
@@ -118,6 +119,7 @@ class Decision:
             so that an operator sees all that is wrong at once.
         plan: the certificate to be made, or to be approved; None when refused.
         replaces: the certificate that the new one renews.
+        supersedes: the certificates that it puts out of use, and when.
         retry_after: seconds after which the same request may be allowed, if time alone changes it,
             or somebody may have approved it.
         profile: name and digest of the profile that decided.
@@ -133,6 +135,7 @@ class Decision:
     at: datetime
     retry_after: int | None = None
     replaces: CertificateRecord | None = None
+    supersedes: tuple[Supersession, ...] = ()
 
     def trace(self) -> str:
         """Return the gates as JSON, the form that the ledger keeps."""

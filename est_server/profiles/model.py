@@ -135,6 +135,16 @@ class Reenroll(Strict):
         default=timedelta(0), description="how long an expired certificate still renews itself"
     )
     key: ReenrollKey = Field(default="new-or-same", description="which key a renewal may bring")
+    old: Literal["keep", "supersede"] = Field(
+        default="keep",
+        description="what becomes of the certificate that was renewed. keep: it stays good; "
+        "supersede: it is revoked as superseded, and renews no more once the new one was used",
+    )
+    after: Duration = Field(
+        default=timedelta(hours=24),
+        description="with supersede: how long the old one stays good. A device that lost the "
+        "answer has this long to ask again",
+    )
     change_subject_name: bool = Field(
         default=False,
         description="take new names from a ChangeSubjectName attribute, within what the profile "
@@ -150,6 +160,12 @@ class Reenroll(Strict):
         default=(), description="certificates of other CAs that may be renewed here"
     )
     registrar: Registrar | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Reenroll:
+        if "after" in self.model_fields_set and self.old != "supersede":
+            raise ValueError("after goes with old: supersede")
+        return self
 
 
 class SubjectField(Strict):

@@ -43,6 +43,9 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "additional": {"enroll": {"own_certificate": "additional"}},
     "renewing": {"enroll": {"own_certificate": "renew"}, "reenroll": {"window": "20d"}},
+    "supersede-now": {"reenroll": {"old": "supersede", "after": "0s"}},
+    "supersede-later": {"reenroll": {"old": "supersede"}},
+    "maker-replace": {"authenticate": [_IDEVID], "enroll": {"again": "replace"}},
     "registrar": {
         "registration": "registered",
         "certificate": {"lifetime": "30d", "extended_key_usage": ["clientAuth", "cmcRA"]},

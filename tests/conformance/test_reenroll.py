@@ -167,6 +167,60 @@ def test_a_registrar_renews_on_behalf(world, label):
     refuse(reenroll(unlisted, f"of-{label}"), "certificate.profile")
 
 
+def shown(world, made, **wanted):
+    """Return what the ledger says of a certificate once it says `wanted`."""
+    until = time.monotonic() + 30
+    while True:
+        found = world.server.json("cert", "show", f"{made.serial_number:x}")
+        if wanted.items() <= found.items() or time.monotonic() > until:
+            return found
+
+
+def current(asker):
+    return x509.load_pem_x509_certificate(asker.identity.certificate.read_bytes())
+
+
+@case(128)
+@case(131)
+def test_a_renewed_certificate_is_revoked_as_superseded(world):
+    device = world.asker("supersede-now").enrolled(name="p-1")
+    kept = world.asker("renew").enrolled(name="p-1")
+    renewed = certificate(reenroll(device, "p-1"))
+    certificate(reenroll(kept, "p-1"))
+    old = shown(world, current(device), status="revoked")
+    assert (old["status"], old["revocation_reason"]) == ("revoked", "superseded")
+    assert shown(world, renewed)["request"] == old["superseded_by"]
+    refuse(reenroll(device, "p-1"), "certificate.revoked")
+    assert shown(world, current(kept))["status"] == "good"
+    # the decision that did it is found from the certificate that it was done to
+    rules = [
+        gate["rule"]
+        for decision in world.server.json("why", f"{current(device).serial_number:x}")
+        for gate in decision["gates"]
+    ]
+    assert "supersede" in rules
+
+
+@case(107)
+def test_a_renewal_whose_answer_was_lost(world):
+    device, key = world.asker("supersede-later").enrolled(name="q-1"), new_key()
+    first = certificate(reenroll(device, "q-1", key))
+    # the same question has the same answer, signed anew or not
+    assert certificate(reenroll(device, "q-1", key)) == first
+    # a device that made another key gets another certificate; nobody holds the first
+    second_key = new_key()
+    second = certificate(reenroll(device, "q-1", second_key))
+    assert second.serial_number != first.serial_number
+    assert shown(world, first)["superseded_by"] == shown(world, second)["request"]
+    assert shown(world, second)["superseded_by"] is None
+    # once the second was used, the old one renews no more, and repeats that answer alone
+    renewed = device.with_(identity=device.keep(second, second_key))
+    certificate(reenroll(renewed, "q-1"))
+    refuse(reenroll(device, "q-1"), "certificate.replaced")
+    refuse(reenroll(device, "q-1", key), "certificate.replaced")
+    assert certificate(reenroll(device, "q-1", second_key)) == second
+
+
 @case(129)
 def test_an_expired_certificate_renews_within_its_grace(world):
     brief = world.asker("brief").enrolled(name="b-1")
@@ -206,6 +260,10 @@ def test_the_same_manufacturers_certificate_enrolls_again_by_rule(world):
     for _ in range(2):
         certificate(ask(twice, "simpleenroll", "m-4"))
     refuse(ask(twice, "simpleenroll", "m-4"), "enroll.too-many")
+    replacing = world.device("maker-replace", "maker", "m-7")
+    old = certificate(ask(replacing, "simpleenroll", "m-7"))
+    certificate(ask(replacing, "simpleenroll", "m-7"))
+    assert shown(world, old, status="revoked")["revocation_reason"] == "superseded"
 
 
 @case(88)

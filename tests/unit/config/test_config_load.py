@@ -310,6 +310,7 @@ MISTAKES = [
     ("W230", add(DEVICE, f"approval: {{mode: manual, {WHEN}, expires: 5m}}\n", "5m")),
     ("W231", add(DEVICE, "approval: {mode: manual}\n", "manual")),
     ("E208", add(DEVICE, "approval: {mode: manual, when: devise.id}\n", "devise")),
+    ("W212", change(DEVICE, "30d", "30d, old: supersede, after: 23h", "23h")),
     ("W211", change(DEVICE, "authenticate:\n  - credential: {}\n", "authenticate: []\n", "auth")),
 ]
 

@@ -114,6 +114,15 @@ def changing(
     return replace(question, change=change, **changes)
 
 
+def successor(**changes: Any) -> Any:
+    made = {"serial_number": 0x2B, "replaces": 0x2A, **changes}
+    return replace(issued(), **made)
+
+
+def superseding(*others: Any, old: str = "supersede") -> Question:
+    return renewal(others=others, profile={"reenroll": {"old": old}})
+
+
 CASES: list[tuple[str, Question, Question]] = [
     # -- who asks
     ("method.not-allowed",
@@ -186,6 +195,11 @@ CASES: list[tuple[str, Question, Question]] = [
     ("reenroll.san", renewal(issued(names=dns("a.example.net")), profile=DNS),
      renewal(issued(names=dns("a.example.net")), profile=DNS,
              csr=csr(names=dns("a.example.net")))),
+    ("certificate.replaced", superseding(successor(seen_at=NOW)), superseding(successor())),
+    ("certificate.replaced", superseding(successor(seen_at=NOW)),
+     superseding(successor(seen_at=NOW), old="keep")),
+    ("certificate.replaced", superseding(successor(seen_at=NOW)),
+     superseding(successor(seen_at=NOW, replaces=7))),
     # -- a renewal by somebody who shows another certificate
     ("alternate.revoked", alternate(status="revoked"), alternate()),
     ("alternate.held", alternate(status="held"), alternate()),
