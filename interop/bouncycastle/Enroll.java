@@ -17,6 +17,7 @@ import java.security.cert.Certificate;
 import java.security.cert.TrustAnchor;
 import java.security.cert.X509Certificate;
 import java.security.spec.ECGenParameterSpec;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
@@ -223,8 +224,18 @@ public final class Enroll {
                 proof
                         ? service.simpleEnrollPoP(again, request, signer, basic)
                         : service.simpleEnroll(again, request.build(signer), basic);
-        if (!answer.isCompleted()) {
-            throw new ESTException("202: try again at " + answer.getNotBefore());
+        while (!answer.isCompleted()) {
+            String pause = System.getenv("EST_POLL_SECONDS");
+            if (pause == null) {
+                throw new ESTException("202: try again at " + answer.getNotBefore());
+            }
+            System.out.println("202: try again at " + answer.getNotBefore() + ", or earlier");
+            Thread.sleep(Duration.ofSeconds(Long.parseLong(pause)).toMillis());
+            // a request that is bound to its connection is made anew (RFC 7030 4.2.3)
+            answer =
+                    proof
+                            ? service.simpleEnrollPoP(again, request, signer, basic)
+                            : service.simpleEnroll(answer);
         }
         List<X509Certificate> issued = certificates(answer.getStore().getMatches(null));
         if (issued.size() != 1) {

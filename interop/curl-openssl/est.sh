@@ -9,14 +9,20 @@ fail() {
 }
 
 # est_fetch EXPECTED_TYPE OUTPUT_DER CURL_ARGUMENT...: one exchange over explicit trust; the answer
-# is base64 whatever it says about itself (RFC 8951 3.1). A 204 leaves OUTPUT_DER empty.
+# is base64 whatever it says about itself (RFC 8951 3.1). A 204 leaves OUTPUT_DER empty. After a 202
+# (RFC 7030 4.2.3) it asks again every EST_POLL_SECONDS, and fails if that is not set.
 est_fetch() {
     expected=$1 output=$2
     shift 2
-    status=$(curl --silent --show-error --cacert "$root" --dump-header "$work/headers" \
-        --output "$work/body" --write-out '%{http_code} %{content_type}' "$@") ||
-        fail "no answer from $est"
-    echo "$status"
+    while :; do
+        status=$(curl --silent --show-error --cacert "$root" --dump-header "$work/headers" \
+            --output "$work/body" --write-out '%{http_code} %{content_type}' "$@") ||
+            fail "no answer from $est"
+        echo "$status"
+        case $status in 202*) ;; *) break ;; esac
+        [ -n "${EST_POLL_SECONDS:-}" ] || fail "$(grep -i '^retry-after' "$work/headers")"
+        sleep "$EST_POLL_SECONDS"
+    done
     case $status in
     "200 $expected"*) tr -d '\r\n' <"$work/body" | openssl base64 -d -A >"$output" ;;
     204*) : >"$output" ;;

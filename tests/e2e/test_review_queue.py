@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 from asker import Asker, issued
 from cases import case
+from cryptography import x509
+from est_process import REPOSITORY
+from test_interop_clients import CLIENTS
 from typer.testing import CliRunner
 
 from est_server.app.clock import system_clock
@@ -267,3 +274,130 @@ def test_a_request_that_a_crash_parked_is_shown_and_not_decided(reviewed):
 
 def _user():
     return subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+# -- real clients ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def approving(server, name):
+    """Approve whatever waits for an identity, as an operator who looks at the queue would."""
+    done = threading.Event()
+    approved = []
+
+    def work():
+        while not done.is_set():
+            waiting = run(server, "request", "list", "--state", "waiting")
+            for row in (row for row in waiting if row["identity"] == name):
+                run(server, "request", "approve", row["request"])
+                approved.append(row["request"])
+            done.wait(0.2)
+
+    operator = threading.Thread(target=work)
+    operator.start()
+    try:
+        yield approved
+    finally:
+        done.set()
+        operator.join()
+
+
+@pytest.mark.parametrize(("client", "steps"), [("curl-openssl", 3), ("bouncycastle", 4)])
+def test_a_client_collects_what_was_approved(nodes, run_driver, client, steps, tmp_path, need):
+    need(*CLIENTS[client])
+    server = nodes[0]
+    run(server, "device", "add", f"{client}-1", "--profile", "device")
+    user, password = server.credential(f"{client}-1", "device", "--device", f"{client}-1")
+    with approving(server, f"{client}-1") as approved:
+        run_driver(
+            f"{client}/run", server.url, server.root, user, password, "ec", tmp_path,
+            EST_POLL_SECONDS="1", EST_DNS="",
+        )  # fmt: skip
+    assert len(approved) == steps
+    states = {run(server, "request", "show", record)["state"] for record in approved}
+    assert states == {"issued"}
+
+
+class StrongSwan:
+    """strongSwan's pki, which enrolls a device and waits as long as it takes."""
+
+    def __init__(self, server, name, work):
+        made = run(server, "device", "add", name, "--profile", "device", "--otp")
+        self._command = [
+            REPOSITORY / "interop" / "strongswan" / "pending",
+            *(server.url, server.root, made["username"], made["password"], "ec", work),
+        ]
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def cut(self):
+        """End it as a power cut would, with everything that it started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+
+    def finish(self, seconds):
+        output, _ = self._process.communicate(timeout=seconds)
+        assert self._process.returncode == 0, output
+
+
+def await_record(server, name):
+    until = time.monotonic() + 30
+    while not (found := [row for row in run(server, "request", "list") if row["identity"] == name]):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return found[0]["request"]
+
+
+def collected(server, record, work):
+    [certificate] = x509.load_pem_x509_certificates((work / "cert1.pem").read_bytes())
+    issued_as = run(server, "request", "show", record)["issued_as"]
+    [row] = [row for row in run(server, "cert", "list") if row["request"] == issued_as]
+    assert int(row["serial"], 16) == certificate.serial_number
+
+
+def test_strongswan_that_was_switched_off_collects_what_was_approved(nodes, tmp_path, need):
+    """Its own next poll is 60 seconds away: see the slow form below."""
+    need(*CLIENTS["strongswan"])
+    client = StrongSwan(nodes[0], "SN-200", tmp_path)
+    record = await_record(nodes[0], "SN-200")
+    client.cut()
+    run(nodes[0], "request", "approve", record)
+    client.start()
+    client.finish(30)
+    collected(nodes[0], record, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("EST_SLOW" not in os.environ, reason="takes a minute: EST_SLOW=1")
+def test_strongswan_waits_through_a_202(nodes, tmp_path, need):
+    need(*CLIENTS["strongswan"])
+    client = StrongSwan(nodes[0], "SN-201", tmp_path)
+    record = await_record(nodes[0], "SN-201")
+    run(nodes[0], "request", "approve", record)
+    client.finish(120)
+    collected(nodes[0], record, tmp_path)
+
+
+def test_a_client_that_was_denied_is_told_why(nodes, tmp_path, need):
+    need(*CLIENTS["strongswan"])
+    client = StrongSwan(nodes[0], "SN-202", tmp_path)
+    record = await_record(nodes[0], "SN-202")
+    client.cut()
+    run(nodes[0], "request", "deny", record, "--reason", "stolen")
+    client.start()
+    with pytest.raises(AssertionError, match="was not issued"):
+        client.finish(30)
+
+
+@pytest.fixture
+def run_driver(request):
+    """Return the fixture `run`, whose name is taken here."""
+    return request.getfixturevalue("run")
