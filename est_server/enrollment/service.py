@@ -103,6 +103,15 @@ class Rulebook:
         return self.profiles[name]
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who is asking, and what the configuration said when they began."""
+
+    rulebook: Rulebook
+    profile: Profile
+    identity: Identity
+
+
 @dataclass(slots=True)
 class EnrollmentService:
     """Issues certificates; the one door to every CA.
@@ -133,15 +142,35 @@ class EnrollmentService:
             Pending: somebody has to approve it, or an equal request is under way.
             BackendRejected, BackendUnavailable: the CA or the ledger.
         """
+        asker = await self.authenticate(request)
+        csr = parse_csr(decode_body(request.body, lenient=asker.rulebook.lenient_bodies).der)
+        return await self.certify(asker, request, csr)
+
+    async def authenticate(self, request: EnrollmentRequest) -> Asker:
+        """Return who is asking under which profile; the body is not looked at.
+
+        Raises:
+            NotFound, Unauthenticated, RateLimited, Denied: as in `enroll`.
+        """
         rulebook = self.rulebook
         profile = rulebook.profile_for(request.label)
         try:
             identity = await rulebook.authenticator.identify(profile, request)
         except Unauthenticated as error:
             raise await self._unauthenticated(profile, request, error) from error
-        csr = parse_csr(decode_body(request.body, lenient=rulebook.lenient_bodies).der)
+        return Asker(rulebook, profile, identity)
+
+    async def certify(
+        self, asker: Asker, request: EnrollmentRequest, csr: CertificationRequest
+    ) -> Enrolled:
+        """Return the certificate for a request that was read: steps 3 to 6.
+
+        Raises:
+            Malformed, Denied, Pending, BackendRejected, BackendUnavailable: as in `enroll`.
+        """
+        rulebook, profile = asker.rulebook, asker.profile
         verify_signature(csr)
-        facts = await self._facts(rulebook, profile, request, csr, identity)
+        facts = await self._facts(rulebook, profile, request, csr, asker.identity)
         key = idempotency_key(profile.name, facts)
         async with self._turns.turn(key):
             return await self._decide_and_issue(rulebook, profile, facts, key)
