@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -14,6 +15,7 @@ from est_server.profiles.csr_attributes import csr_attributes
 from est_server.web import metrics
 from est_server.web.est import Pages
 from est_server.web.http import http_server
+from est_server.web.proxies import Proxies
 from est_server.web.tls_context import server_context
 from est_server.wire.cms import certs_only
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from est_server.config.server import TlsListener
+    from est_server.config.server import EstListener, TlsListener
     from est_server.enrollment.service import Rulebook
     from est_server.ports.ca import CertificateAuthority
     from est_server.profiles.profile import Profile
@@ -91,6 +93,14 @@ def tls_context(listener: TlsListener, base: Path, *, ask: bool) -> Any:
         ) from error
     metrics.SERVER_CERTIFICATE_NOT_AFTER.set(chain[0].not_valid_after_utc.timestamp())
     return server_context(chain, key, request_client_certificate=ask)
+
+
+def proxies_of(listener: EstListener) -> Proxies:
+    """Return whose Client-Cert is believed."""
+    given = listener.proxies
+    if given is None:
+        return Proxies()
+    return Proxies(tuple(map(ip_network, given.networks)), given.only)
 
 
 def pages_of(

@@ -12,7 +12,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.app.clock import system_clock
-from est_server.app.listeners import listen, pages_of, tls_context
+from est_server.app.listeners import listen, pages_of, proxies_of, tls_context
 from est_server.app.node import Node
 from est_server.app.parts import open_authorities, ready_ledger, rulebook_of
 from est_server.app.periodic import Periodic, running
@@ -69,7 +69,8 @@ class Server:
             rulebook, self._authorities, self._ledger, self._ephemeral, system_clock
         )
         pages = pages_of(rulebook, self._authorities)
-        self._est = EstEndpoint(service, pages, self._limits, server.realm)
+        proxies = proxies_of(server.listeners.est)
+        self._est = EstEndpoint(service, pages, self._limits, server.realm, proxies)
         base = self._configuration.base
         self._tls = ServerTls(tls_context(server.listeners.est, base, ask=True))
 
@@ -163,6 +164,7 @@ class Server:
             self._est.service.rulebook = rulebook
             self._est.pages = pages
             self._est.realm = after.realm
+            self._est.proxies = proxies_of(after.listeners.est)
             self._tls.replace(context)
             self._node.reload_error = None
             self._node.config_digest = fresh.digest

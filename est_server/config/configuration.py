@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from est_server.config.backends import installed
+from est_server.config.connections import check_connections
 from est_server.config.files import Files
 from est_server.config.lints import lint_pointers, lint_superseding
 from est_server.config.profile_files import read_profiles
@@ -130,6 +131,7 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
     if server is not None:
         files.extend(lint_pointers(document, server, profiles.files))
         files.extend(lint_superseding(server, profiles.files))
+        files.extend(check_connections(server, profiles.files))
     # 4 all or nothing
     problems = files.problems()
     if server is None or any(problem.severity == "error" for problem in problems):

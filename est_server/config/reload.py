@@ -69,6 +69,8 @@ def _settings(old: Configuration, new: Configuration) -> list[str]:
     one, other = before.listeners.public, after.listeners.public
     if one is not None and other is not None and one.url != other.url:
         found.append("listeners.public.url")
+    if before.listeners.est.proxies != after.listeners.est.proxies:
+        found.append("listeners.est.proxies")
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     WithJsonSchema,
+    model_validator,
 )
 
 from est_server.ports.ephemeral import Budget
@@ -36,6 +38,14 @@ def _address(value: Any) -> Any:
     digits = port.isascii() and port.isdecimal() and len(port) <= len(str(_LAST_PORT))
     if not colon or not _HOST.fullmatch(host) or not digits or int(port) > _LAST_PORT:
         raise ValueError("not an address like 0.0.0.0:8443 or [::1]:8443")
+    return value
+
+
+def _network(value: Any) -> Any:
+    try:
+        ip_network(value)
+    except (ValueError, TypeError):
+        raise ValueError("not a network like 192.0.2.10/32 or 2001:db8::/64") from None
     return value
 
 
@@ -59,6 +69,13 @@ Address = Annotated[
     WithJsonSchema({"type": "string", "examples": ["0.0.0.0:8443", "[::1]:8443"]}),
 ]
 """A host and a port to listen on; port 0 takes a free one."""
+
+Network = Annotated[
+    str,
+    BeforeValidator(_network),
+    WithJsonSchema({"type": "string", "examples": ["192.0.2.10/32", "2001:db8::/64"]}),
+]
+"""A network of addresses."""
 
 Rate = Annotated[
     Budget,
@@ -94,7 +111,7 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 class TlsListener(Strict):
-    """EST over HTTPS."""
+    """A listener over HTTPS."""
 
     listen: Address = "0.0.0.0:8443"
     certificate: File = Field(
@@ -102,6 +119,32 @@ class TlsListener(Strict):
     )
     key: Secret = Field(
         default=Secret("file", "tls/server.key"), description="PEM key of the certificate"
+    )
+
+
+class ProxySettings(Strict):
+    """Proxies that end the devices' TLS and say who they are (RFC 9440 Client-Cert)."""
+
+    networks: tuple[Network, ...] = Field(
+        description="where the proxies connect from; a proxy must remove Client-Cert and "
+        "Client-Cert-Chain that its own clients send",
+    )
+    only: bool = Field(
+        default=False, description="refuse everybody else: devices come through a proxy only"
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> ProxySettings:
+        if not self.networks:
+            raise ValueError("networks is empty: leave proxies out, or name where they are")
+        return self
+
+
+class EstListener(TlsListener):
+    """EST over HTTPS."""
+
+    proxies: ProxySettings | None = Field(
+        default=None, description="absent: nobody's Client-Cert is believed"
     )
 
 
@@ -128,7 +171,7 @@ class AdminListener(Strict):
 class Listeners(Strict):
     """Where the server listens."""
 
-    est: TlsListener = TlsListener()
+    est: EstListener = EstListener()
     public: PublicListener | None = Field(default=None, description="absent: not served")
     admin_: AdminListener = Field(default=AdminListener(), alias="admin")
 
@@ -214,7 +257,8 @@ class ServerModel(Strict):
     state: State = State()
     trust: dict[Name, File] = Field(
         default_factory=dict,
-        description="trust stores by the name profiles use: PEM files of manufacturers' CAs",
+        description="trust stores by the name profiles use: PEM files of manufacturers' CAs, or "
+        "`system` for the anchors that came with the system (RFC 7030 3.1, implicit)",
     )
     profiles: File = Field(default="profiles", description="the folder of the profiles")
     credentials: Credentials = Credentials()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from est_server.config.backends import BackendUnusableError, find_backend
 from est_server.config.certificates import read_certificates, read_trust_store
 from est_server.config.secrets import check_secret, secrets_in
+from est_server.config.system_trust import SYSTEM, system_trust_store
 from est_server.config.validate import validate_data
 
 if TYPE_CHECKING:
@@ -93,8 +94,15 @@ def read_trust(files: Files, document: Document) -> dict[str, TrustStore]:
     for name, file in section(document, "trust").items():
         if not isinstance(file, str) or not file:
             continue  # `ServerModel` says so
+        at = document.value("trust", name)
+        if file == SYSTEM:
+            stores[name] = system_trust_store(name)
+            if not stores[name].anchors:
+                hint = "install the package ca-certificates, or name a PEM file"
+                files.error(at, "E109", f"trust.{name}: the system has no trust anchors", hint)
+            continue
         path = files.folder / file
-        data = files.read(path, document.value("trust", name), f"trust.{name}: ")
+        data = files.read(path, at, f"trust.{name}: ")
         if data is not None:
             store, problems = read_trust_store(name, data, str(path))
             files.extend(problems)

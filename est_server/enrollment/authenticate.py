@@ -13,7 +13,7 @@ an expired one may still renew itself within the profile's grace.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -94,10 +94,12 @@ class Authenticator:
         failure: Unauthenticated | None = None
         if request.tls.client_chain:
             try:
-                return await self._manufacturer_certificate(profile, request.tls.client_chain, now)
+                return await self._manufacturer_certificate(profile, request, now)
             except Unauthenticated as error:
                 failure = error
-        offers_credential = any(method.credential for method in profile.model.authenticate)
+        offers_credential = any(
+            method.client_certificate is None for method in profile.model.authenticate
+        )
         if request.credentials is not None and offers_credential:
             return await self._basic(profile, request.credentials, request.peer)
         if own is not None:
@@ -143,11 +145,12 @@ class Authenticator:
                     method="own-certificate",
                     certificate=record,
                     detail=f"certificate {serial_number:x} of CA {ca}",
+                    anchors="explicit",
                 )
         return None
 
     async def _manufacturer_certificate(
-        self, profile: Profile, chain: tuple[bytes, ...], now: datetime
+        self, profile: Profile, request: EnrollmentRequest, now: datetime
     ) -> Identity:
         failure: EstServerError | None = None
         for method in profile.model.authenticate:
@@ -155,21 +158,44 @@ class Authenticator:
             if wanted is None:
                 continue
             try:
-                path = await self.trust[wanted.trust].validate(chain, now)
-                name = identity_field(path.leaf, wanted.identity)
+                path = await self.trust[wanted.trust].validate(request.tls.client_chain, now)
+                identity = Identity(
+                    name=identity_field(path.leaf, wanted.identity),
+                    method="client-certificate",
+                    detail=f"{wanted.identity} of a certificate under trust store {wanted.trust}",
+                    trust=wanted.trust,
+                    anchors=self.trust[wanted.trust].store.kind,
+                )
+                if method.credential is not None:
+                    identity = await self._credential_beside(profile, request, identity)
+            except RateLimited:
+                raise
             except EstServerError as error:
                 failure = failure or error
                 continue
-            return Identity(
-                name=name,
-                method="client-certificate",
-                detail=f"{wanted.identity} of a certificate under trust store {wanted.trust}",
-            )
+            return identity
         if failure is None:
             raise Unauthenticated(
                 "path.not-accepted", f"profile {profile.name} takes no manufacturer's certificate"
             )
         raise Unauthenticated(failure.rule, failure.message, hint=failure.hint) from failure
+
+    async def _credential_beside(
+        self, profile: Profile, request: EnrollmentRequest, identity: Identity
+    ) -> Identity:
+        """Return the identity of a certificate that a credential had to come with."""
+        sent = request.credentials
+        if sent is None:
+            raise Unauthenticated(
+                "authentication.missing", "this certificate needs a credential beside it"
+            )
+        found = await self.credential(profile, sent.username, sent.password, request.peer)
+        if found.device_id not in {None, identity.name}:
+            raise Unauthenticated(
+                "credential.device", "this credential is not for the certificate's device"
+            )
+        detail = f"{identity.detail}, and credential {found.username}"
+        return replace(identity, credential_id=found.id, detail=detail)
 
     async def _other_ca(
         self, profile: Profile, chain: tuple[bytes, ...], now: datetime
@@ -187,6 +213,8 @@ class Authenticator:
                 method="other-ca",
                 foreign=chain[0],
                 detail=f"{wanted.identity} of a certificate under trust store {wanted.trust}",
+                trust=wanted.trust,
+                anchors=self.trust[wanted.trust].store.kind,
             )
         return None
 

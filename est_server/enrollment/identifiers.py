@@ -13,11 +13,11 @@ _TIME_BITS = 48
 _RANDOM_BITS = 82
 
 
-def new_identifier(kind: Literal["r", "d", "c"], now: datetime) -> str:
-    """Return ``r_`` / ``d_`` / ``c_`` and 26 characters: milliseconds since 1970, then randomness.
+def new_identifier(kind: Literal["r", "d", "c", "x"], now: datetime) -> str:
+    """Return a kind and 26 characters, ``r_…``: milliseconds since 1970, then randomness.
 
     Args:
-        kind: r for a request, d for a decision, c for a credential.
+        kind: r for a request, d for a decision, c for a credential, x for an HTTP exchange.
         now: the time, aware.
     """
     milliseconds = int(now.timestamp() * 1000) & ((1 << _TIME_BITS) - 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from est_server.ports.ledger import CertificateRecord, Operation
     from est_server.ports.tls import TlsFacts
+    from est_server.profiles.decision import ChannelBinding, Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,21 @@ class BasicCredentials:
 
     username: str
     password: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Trail:
+    """What became known of a request on its way, for the log; filled in as it is learned.
+
+    Attributes:
+        identity: who asks.
+        spki: DER of the key that the request is about.
+        binding: what became of its channel binding.
+    """
+
+    identity: Identity | None = None
+    spki: bytes | None = None
+    binding: ChannelBinding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +45,7 @@ class EnrollmentRequest:
         tls: facts of the connection.
         credentials: HTTP Basic, if sent.
         peer: the address that connects, for limits and the log.
+        trail: is filled in on the way, also of a request that fails.
     """
 
     operation: Operation
@@ -37,6 +54,7 @@ class EnrollmentRequest:
     tls: TlsFacts
     credentials: BasicCredentials | None
     peer: str
+    trail: Trail = field(default_factory=Trail, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,7 @@ class EnrollmentService:
             identity = await rulebook.authenticator.identify(profile, request)
         except Unauthenticated as error:
             raise await self._unauthenticated(profile, request, error) from error
+        request.trail.identity = identity
         return Asker(rulebook, profile, identity)
 
     async def certify(
@@ -169,6 +170,7 @@ class EnrollmentService:
             Malformed, Denied, Pending, BackendRejected, BackendUnavailable: as in `enroll`.
         """
         rulebook, profile = asker.rulebook, asker.profile
+        request.trail.spki = csr.spki
         verify_signature(csr)
         facts = await self._facts(rulebook, profile, request, csr, asker.identity)
         key = idempotency_key(profile.name, facts)
@@ -185,7 +187,7 @@ class EnrollmentService:
     ) -> RequestFacts:
         authenticator = rulebook.authenticator
         meaning = profile.model.proof_of_possession.challenge
-        binding = channel_binding(csr, request.tls, meaning)
+        request.trail.binding = binding = channel_binding(csr, request.tls, meaning)
         otp, identity = await one_time_password(authenticator, profile, request, csr, identity)
         doubtful = binding in {"mismatched", "unavailable"}
         return RequestFacts(

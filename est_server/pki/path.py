@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
@@ -48,6 +48,10 @@ _UNDERSTOOD = frozenset(
 )
 
 
+Anchors = Literal["explicit", "implicit"]
+"""RFC 7030 1.1: anchors that were configured for EST, or those that came with the system."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrustStore:
     """The anchors that one name in server.yaml stands for.
@@ -56,11 +60,13 @@ class TrustStore:
         name: as in server.yaml.
         anchors: CA certificates that are trusted because the operator put them there.
         intermediates: further CA certificates that complete chains that devices send short.
+        kind: whether the operator chose the anchors, or the system has them.
     """
 
     name: str
     anchors: tuple[x509.Certificate, ...]
     intermediates: tuple[x509.Certificate, ...] = ()
+    kind: Anchors = "explicit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class TlsFacts:
             then be missing.
         tls_unique: the first Finished of the handshake (RFC 5929 3.1), 12 octets.
         tls_exporter: the exported keying material of RFC 9266, 32 octets.
+        proxied: whether a proxy ended the device's TLS; `client_chain` is then what the proxy says
+            (RFC 9440), there is no channel binding, and the rest is the proxy's own connection.
     """
 
     version: Literal["TLSv1.2", "TLSv1.3"]
@@ -40,3 +42,4 @@ class TlsFacts:
     client_chain: tuple[bytes, ...]
     tls_unique: bytes | None
     tls_exporter: bytes | None
+    proxied: bool = False

@@ -53,7 +53,7 @@ def compile_model(model: ProfileModel, urls: Pointers) -> Compiled:
     wanted = content.pointers
     return Compiled(
         methods=frozenset(
-            "credential" if method.credential is not None else "client-certificate"
+            "credential" if method.client_certificate is None else "client-certificate"
             for method in model.authenticate
         ),
         subject=subject_parts(model.subject),

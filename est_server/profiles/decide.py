@@ -5,6 +5,7 @@ the same, so that an operator sees at once all that is wrong. A gate that passes
 name in front; names are part of the product's contract.
 
  1. method      method.not-allowed, enroll.own-certificate
+    anchors     anchors.implicit
  2. device      device.unknown, device.profile, device.quarantined, device.retired
  3. enroll      enroll.again, enroll.too-many
     alternate   alternate.revoked, alternate.held, alternate.presumed, alternate.expired
@@ -41,6 +42,7 @@ from est_server.profiles.enrolling import again_gate, with_changed_names
 from est_server.profiles.extensions import extension_gate
 from est_server.profiles.facts import rule_facts, too_large
 from est_server.profiles.gates import (
+    anchors_gate,
     device_gate,
     key_gate,
     method_gate,
@@ -81,7 +83,11 @@ def decide(
         arguments give an equal decision.
     """
     # 1, 2: who asks
-    gates = [method_gate(profile, request, now), device_gate(profile, request, device)]
+    gates = [
+        method_gate(profile, request, now),
+        *anchors_gate(profile, request),
+        device_gate(profile, request, device),
+    ]
     if device is None and profile.model.registration == "automatic":
         device = Device(request.identity.name, profile.name, now)
     # 3: a renewal, or one more; from here on a request asks for the names that it wants to have

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.errors import Position
+    from est_server.pki.path import Anchors
     from est_server.pki.plan import CertificatePlan
     from est_server.ports.ledger import CertificateRecord, Device, Operation
     from est_server.ports.supersession import Supersession
@@ -54,6 +55,8 @@ class Identity:
         standin: what was presented where `certificate` was not.
         foreign: DER of the certificate to be renewed, for ``other-ca``.
         detail: how a person would say it: the user name, or the certificate's subject and issuer.
+        trust: the trust store that a certificate of others was validated against.
+        anchors: of which kind the anchor is that a certificate led to (RFC 7030 3.3.2).
     """
 
     name: str
@@ -63,6 +66,8 @@ class Identity:
     standin: Standin | None = None
     foreign: bytes | None = None
     detail: str = ""
+    trust: str | None = None
+    anchors: Anchors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ EXAMPLE: dict[str, Any] = {
         "subject": dict.fromkeys(SUBJECT_OIDS, ""),
         "san": {kind: [] for kind in ("dns", "ip", "email", "uri", "other")},
     },
-    "identity": {"name": "SN-1", "method": "credential"},
+    "identity": {"name": "SN-1", "method": "credential", "trust": "", "anchors": ""},
     "now": datetime(2026, 1, 1, tzinfo=UTC),
 }
 """Facts as every rule sees them; a device has its attributes beside these."""
@@ -40,7 +40,8 @@ def rule_facts(request: RequestFacts, device: Device | None, now: datetime) -> d
     ``device``: id, profile, state and the operator's attributes by their names (id, profile and
     state are never theirs); empty where there is no device. ``request``: operation, label (empty
     without one), key, subject (every attribute that profiles know, empty if absent) and san (dns,
-    ip, email, uri, other: texts). ``identity``: name and method. ``now``.
+    ip, email, uri, other: texts). ``identity``: name, method, trust (the trust store, empty without
+    one) and anchors (explicit, implicit or empty). ``now``.
     """
     csr = request.csr
     return {
@@ -59,7 +60,12 @@ def rule_facts(request: RequestFacts, device: Device | None, now: datetime) -> d
             "subject": _subject(csr.subject),
             "san": _alternative_names(csr.subject_alternative_names),
         },
-        "identity": {"name": request.identity.name, "method": request.identity.method},
+        "identity": {
+            "name": request.identity.name,
+            "method": request.identity.method,
+            "trust": request.identity.trust or "",
+            "anchors": request.identity.anchors or "",
+        },
         "now": now,
     }
 

@@ -33,6 +33,28 @@ def method_gate(profile: Profile, request: RequestFacts, now: datetime) -> Gate:
     return Gate("method.not-allowed", ok=False, detail=detail, position=at)
 
 
+def anchors_gate(profile: Profile, request: RequestFacts) -> list[Gate]:
+    """Return ``anchors``: may a certificate lead to an anchor that came with the system?
+
+    RFC 7030 3.3.2: explicit and implicit anchors are told apart, since nobody chose the implicit
+    ones for enrollment.
+    """
+    identity = request.identity
+    if identity.anchors != "implicit":
+        return []
+    renewal = profile.model.reenroll
+    methods = [method.client_certificate for method in profile.model.authenticate]
+    methods += () if renewal is None else renewal.other_cas
+    accepted = any(
+        wanted is not None and wanted.trust == identity.trust and wanted.implicit == "accept"
+        for wanted in methods
+    )
+    at = profile.position("authenticate")
+    detail = f"the certificate leads to an implicit trust anchor, in trust store {identity.trust}"
+    rule = "anchors" if accepted else "anchors.implicit"
+    return [Gate(rule, ok=accepted, detail=detail, position=at)]
+
+
 def device_gate(profile: Profile, request: RequestFacts, device: Device | None) -> Gate:
     """Return ``device``: is it known, of this profile, and in service?"""
     at = profile.position("registration")

@@ -58,6 +58,11 @@ class ClientCertificate(Strict):
         default="subject.serialNumber",
         description="the certificate's field that names the device",
     )
+    implicit: Literal["refuse", "accept"] = Field(
+        default="refuse",
+        description="what to do when the trust store is the system's: its anchors were chosen for "
+        "other purposes (RFC 7030 3.3.2)",
+    )
 
 
 class CredentialMethod(Strict):
@@ -65,15 +70,15 @@ class CredentialMethod(Strict):
 
 
 class Method(Strict):
-    """One way to authenticate; any one in the list is enough."""
+    """One way to authenticate; any one in the list is enough. With both keys, both are needed."""
 
     client_certificate: ClientCertificate | None = None
     credential: CredentialMethod | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Method:
-        if (self.client_certificate is None) == (self.credential is None):
-            raise ValueError("exactly one of client_certificate and credential")
+    def _some(self) -> Method:
+        if self.client_certificate is None and self.credential is None:
+            raise ValueError("client_certificate, credential, or both")
         return self
 
 

@@ -186,6 +186,23 @@ def expired(world: World) -> Position:
     return world.place("server.yaml", "trust/acme.pem")
 
 
+def proxied(only: str):
+    """Return a mistake: a binding is required where a proxy ends the devices' TLS."""
+
+    def make(world: World) -> Position:
+        proxies = f"{{networks: [10.0.0.0/8], only: {only}}}"
+        world.change("server.yaml", "  public:", f"  est: {{proxies: {proxies}}}\n  public:")
+        return add(DEVICE, "proof_of_possession: {channel_binding: required}\n", "required")(world)
+
+    return make
+
+
+def system_anchors(world: World) -> Position:
+    world.change("server.yaml", "trust/acme.pem", "system")
+    method = "client_certificate: {trust: acme, implicit: refuse}"
+    return change(DEVICE, "credential: {}", method, "acme")(world)
+
+
 SAN = "subject_alternative_names: "
 WHEN = "when: device.id == request.key"
 MISTAKES = [
@@ -285,6 +302,19 @@ MISTAKES = [
     ("E218", add(DEVICE, "registration: none\n", "device.id")),
     ("E219", change(DEVICE, "90d", "30s")),
     ("E220", add(DEVICE, "csr_attributes: {publish: nothing, require: [1.2.3]}\n", "nothing")),
+    (
+        "E104",
+        change("server.yaml", "  public:", "  est: {proxies: {networks: [x]}}\n  public:", "x]"),
+    ),
+    (
+        "E104",
+        change(
+            "server.yaml", "  public:", "  est: {proxies: {networks: []}}\n  public:", "proxies"
+        ),
+    ),
+    ("E240", proxied("true")),
+    ("W240", proxied("false")),
+    ("W241", system_anchors),
     ("E221", change(DEVICE, "{window: 30d}", "{window: 30d, alternates: [othr]}", "othr")),
     ("W201", change(DEVICE, "90d}", "90d, extended_key_usage: [serverAuth]}", "extended")),
     ("W203", add(DEVICE, SAN + '{dns: {allow: ["*.x"]}}\n', "allow", 2)),

@@ -50,7 +50,7 @@ def test_defaults_are_written_as_an_operator_would():
     )
     limits = server_schema({})["$defs"]["Limits"]["properties"]
     assert limits["attempts_per_user"]["default"] == "10/5m"
-    listener = server_schema({})["$defs"]["TlsListener"]["properties"]
+    listener = server_schema({})["$defs"]["EstListener"]["properties"]
     assert listener["key"]["default"] == "file:tls/server.key"
 
 

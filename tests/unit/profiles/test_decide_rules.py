@@ -123,12 +123,23 @@ def superseding(*others: Any, old: str = "supersede") -> Question:
     return renewal(others=others, profile={"reenroll": {"old": old}})
 
 
+IMPLICIT = Identity("SN-1", "client-certificate", trust="web", anchors="implicit")
+
+
+def system(**changes: str) -> dict[str, Any]:
+    return {"authenticate": [{"client_certificate": {"trust": "web", **changes}}]}
+
+
 CASES: list[tuple[str, Question, Question]] = [
     # -- who asks
     ("method.not-allowed",
      Question(identity=Identity("SN-1", "client-certificate")),
      Question(identity=Identity("SN-1", "client-certificate"),
               profile={"authenticate": [{"client_certificate": {"trust": "acme"}}]})),
+    ("anchors.implicit", Question(identity=IMPLICIT, profile=system()),
+     Question(identity=IMPLICIT, profile=system(implicit="accept"))),
+    ("anchors.implicit", Question(identity=IMPLICIT, profile=system(implicit="accept", trust="x")),
+     Question(identity=replace(IMPLICIT, anchors="explicit"), profile=system())),
     ("enroll.own-certificate", Question(identity=OWN), renewal()),
     ("enroll.own-certificate", Question(identity=OWN),
      Question(identity=OWN, profile=ADDITIONAL)),
