@@ -18,6 +18,7 @@ from est_server.web.http import http_server
 from est_server.web.proxies import Proxies
 from est_server.web.tls_context import server_context
 from est_server.wire.cms import certs_only
+from est_server.wire.cms_signed import Signer, SigningKey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -82,17 +83,43 @@ def tls_context(listener: TlsListener, base: Path, *, ask: bool) -> Any:
     Raises:
         BackendUnavailable: ``tls.certificate``: they can't be read.
     """
+    chain, key = _identity(listener, base)
+    metrics.SERVER_CERTIFICATE_NOT_AFTER.set(chain[0].not_valid_after_utc.timestamp())
+    return server_context(chain, key, request_client_certificate=ask)
+
+
+def _identity(listener: TlsListener, base: Path) -> tuple[list[x509.Certificate], Any]:
     try:
         chain = x509.load_pem_x509_certificates((base / listener.certificate).read_bytes())
-        key: Any = load_pem_private_key(listener.key.read(base), None)
+        return chain, load_pem_private_key(listener.key.read(base), None)
     except (OSError, ValueError, TypeError) as error:
         raise BackendUnavailable(
             "tls.certificate",
             f"the listener's certificate or key can't be read: {error}",
             hint=f"check {listener.certificate} and {listener.key.reference}",
         ) from error
-    metrics.SERVER_CERTIFICATE_NOT_AFTER.set(chain[0].not_valid_after_utc.timestamp())
-    return server_context(chain, key, request_client_certificate=ask)
+
+
+def key_signer(listener: TlsListener, base: Path, rulebook: Rulebook) -> Signer | None:
+    """Return who signs server-made keys: the listener's own certificate and key.
+
+    None where no profile makes keys.
+
+    Raises:
+        BackendUnavailable: ``tls.certificate``: they can't be read; ``keygen.signer``: this kind
+            of key can't sign CMS.
+    """
+    profiles = rulebook.profiles.values()
+    if all(profile.model.server_key_generation is None for profile in profiles):
+        return None
+    (certificate, *above), key = _identity(listener, base)
+    if not isinstance(key, SigningKey):
+        raise BackendUnavailable(
+            "keygen.signer",
+            "server_key_generation needs a TLS key that signs CMS: EC, RSA or Ed25519",
+            hint=f"give the listener another key than {listener.key.reference}",
+        )
+    return Signer(certificate, key, tuple(above))
 
 
 def proxies_of(listener: EstListener) -> Proxies:

@@ -12,7 +12,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.app.clock import system_clock
-from est_server.app.listeners import listen, pages_of, proxies_of, tls_context
+from est_server.app.listeners import key_signer, listen, pages_of, proxies_of, tls_context
 from est_server.app.node import Node
 from est_server.app.parts import open_authorities, ready_ledger, rulebook_of
 from est_server.app.periodic import Periodic, running
@@ -68,10 +68,11 @@ class Server:
         service = EnrollmentService(
             rulebook, self._authorities, self._ledger, self._ephemeral, system_clock
         )
+        base = self._configuration.base
+        service.keys.signer = key_signer(server.listeners.est, base, rulebook)
         pages = pages_of(rulebook, self._authorities)
         proxies = proxies_of(server.listeners.est)
         self._est = EstEndpoint(service, pages, self._limits, server.realm, proxies)
-        base = self._configuration.base
         self._tls = ServerTls(tls_context(server.listeners.est, base, ask=True))
 
     async def run(self) -> None:
@@ -155,6 +156,7 @@ class Server:
             rulebook = rulebook_of(fresh, self._authorities, self._ledger, self._ephemeral)
             pages = pages_of(rulebook, self._authorities)
             context = tls_context(after.listeners.est, fresh.base, ask=True)
+            signer = key_signer(after.listeners.est, fresh.base, rulebook)
         except (ConfigurationError, EstServerError, OSError) as error:
             self._node.reload_error = str(error)
             metrics.RELOAD_SUCCESS.set(0)
@@ -162,6 +164,7 @@ class Server:
         else:
             self._configuration = fresh
             self._est.service.rulebook = rulebook
+            self._est.service.keys.signer = signer
             self._est.pages = pages
             self._est.realm = after.realm
             self._est.proxies = proxies_of(after.listeners.est)

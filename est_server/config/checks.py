@@ -67,7 +67,7 @@ def _code(path: ConfigPath) -> str:
             return "E215"
         case ("subject",):
             return "E205"
-        case ("key", *_):
+        case ("key", *_) | ("server_key_generation", *_):
             return "E204"
         case ("rules", *_):
             return "E206"

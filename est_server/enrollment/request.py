@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from est_server.enrollment.key_delivery import DeliveredKey
     from est_server.ports.ledger import CertificateRecord, Operation
     from est_server.ports.tls import TlsFacts
     from est_server.profiles.decision import ChannelBinding, Identity
@@ -36,7 +37,7 @@ class Trail:
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentRequest:
-    """One simpleenroll or simplereenroll (RFC 7030 4.2).
+    """One simpleenroll, simplereenroll or serverkeygen (RFC 7030 4.2, 4.4).
 
     Attributes:
         operation: what is asked for.
@@ -66,8 +67,10 @@ class Enrolled:
         decision_id: the decision that allowed it; None when `repeated`.
         repeated: True if an earlier answer was given again (same identity, profile, purpose and
             CertificationRequestInfo).
+        key: for serverkeygen: the private key, which is nowhere else.
     """
 
     certificate: CertificateRecord
     decision_id: str | None
     repeated: bool
+    key: DeliveredKey | None = None

@@ -1,4 +1,4 @@
-"""simpleenroll and simplereenroll (RFC 7030 4.2), step by step.
+"""simpleenroll, simplereenroll and serverkeygen (RFC 7030 4.2, 4.4), step by step.
 
 1. the label names the profile
 2. authenticate: a 401 leaves nothing behind, and nobody unknown reaches the CSR parser
@@ -24,6 +24,13 @@ from est_server.enrollment.channel_binding import channel_binding
 from est_server.enrollment.idempotency import Turns, idempotency_key
 from est_server.enrollment.identifiers import new_identifier
 from est_server.enrollment.issuance import issue_and_record
+from est_server.enrollment.key_delivery import delivery_for
+from est_server.enrollment.key_generation import (
+    KeyGenerator,
+    read_keyless,
+    require_offered,
+    superseding,
+)
 from est_server.enrollment.one_time_password import one_time_password
 from est_server.enrollment.records import (
     certificate_record,
@@ -122,6 +129,7 @@ class EnrollmentService:
         ledger: the durable record.
         ephemeral: counts.
         clock: the time.
+        keys: makes keys for serverkeygen.
     """
 
     rulebook: Rulebook
@@ -129,6 +137,7 @@ class EnrollmentService:
     ledger: Ledger
     ephemeral: Ephemeral
     clock: Clock
+    keys: KeyGenerator = field(default_factory=KeyGenerator)
     _turns: Turns = field(default_factory=Turns)
 
     async def enroll(self, request: EnrollmentRequest) -> Enrolled:
@@ -143,7 +152,9 @@ class EnrollmentService:
             BackendRejected, BackendUnavailable: the CA or the ledger.
         """
         asker = await self.authenticate(request)
-        csr = parse_csr(decode_body(request.body, lenient=asker.rulebook.lenient_bodies).der)
+        der = decode_body(request.body, lenient=asker.rulebook.lenient_bodies).der
+        made_here = request.operation == "serverkeygen"
+        csr = read_keyless(asker.profile, der) if made_here else parse_csr(der)
         return await self.certify(asker, request, csr)
 
     async def authenticate(self, request: EnrollmentRequest) -> Asker:
@@ -154,6 +165,8 @@ class EnrollmentService:
         """
         rulebook = self.rulebook
         profile = rulebook.profile_for(request.label)
+        if request.operation == "serverkeygen":
+            require_offered(profile)
         try:
             identity = await rulebook.authenticator.identify(profile, request)
         except Unauthenticated as error:
@@ -170,8 +183,9 @@ class EnrollmentService:
             Malformed, Denied, Pending, BackendRejected, BackendUnavailable: as in `enroll`.
         """
         rulebook, profile = asker.rulebook, asker.profile
-        request.trail.spki = csr.spki
-        verify_signature(csr)
+        request.trail.spki = csr.spki or None
+        if request.operation != "serverkeygen":  # RFC 7030 4.4.1: its signature means nothing
+            verify_signature(csr)
         facts = await self._facts(rulebook, profile, request, csr, asker.identity)
         key = idempotency_key(profile.name, facts)
         async with self._turns.turn(key):
@@ -202,6 +216,9 @@ class EnrollmentService:
             registrar=doubtful and await authenticator.is_registrar(request),
             key_compromised=await self.ledger.revocations.key_blocked(sha256(csr.spki).digest()),
             change=change_subject_name(csr),
+            delivery=await delivery_for(self.ledger, request, csr, identity, self.clock())
+            if request.operation == "serverkeygen"
+            else None,
         )
 
     async def _decide_and_issue(
@@ -222,19 +239,25 @@ class EnrollmentService:
         plan = decision.plan
         if plan is None:
             raise await self._denied(facts, decision)
-        if earlier is not None:
+        if earlier is not None and facts.delivery is None:
             return earlier
         if decision.verdict == "pending":
             try:
                 raise await reviews.wait(profile, facts, decision, review)
             except Conflict as conflict:
                 raise await self._denied(facts, overruled(decision, conflict)) from conflict
+        made = None
+        if facts.delivery is not None:
+            made = await self.keys.make(plan, facts.delivery)
+            plan, window_start = replace(plan, spki=made.spki), now
+            decision = superseding(decision, earlier)
         serial_number = x509.random_serial_number()
         claim = claim_of(profile, facts, review, now)
         reservation = reservation_for(
             profile, facts, device, decision, plan, key, serial_number, claim
         )
-        order = IssuanceOrder(plan, serial_number, reservation.request.id, facts.csr.der)
+        csr = facts.csr.der if made is None else made.csr
+        order = IssuanceOrder(plan, serial_number, reservation.request.id, csr)
         authority = self.authorities[plan.ca]
         try:
             certificate = await issue_and_record(
@@ -248,7 +271,8 @@ class EnrollmentService:
             )
         except Conflict as conflict:
             return await self._lost(conflict, profile, facts, decision, key, window_start)
-        return Enrolled(certificate, reservation.decision.id, repeated=False)
+        key_out = None if made is None else made.delivered
+        return Enrolled(certificate, reservation.decision.id, repeated=False, key=key_out)
 
     async def _earlier(
         self, key: bytes, review: PendingRequest | None, facts: RequestFacts, since: datetime
@@ -273,7 +297,8 @@ class EnrollmentService:
             refusal = overruled(decision, conflict)
             raise await self._denied(facts, refusal) from conflict
         review = await Reviews(self.ledger).of(profile, facts)
-        if (earlier := await self._earlier(key, review, facts, window_start)) is not None:
+        earlier = await self._earlier(key, review, facts, window_start)
+        if earlier is not None and facts.delivery is None:
             return earlier
         if conflict.rule == "request.overtaken":
             raise Pending(conflict.rule, conflict.message, retry_after=AGAIN) from conflict

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from est_server.ports.revocation import RevocationReason, Revocations
     from est_server.ports.supersession import Supersession, Supersessions
 
-Operation = Literal["simpleenroll", "simplereenroll", "ocsp-responder"]
+Operation = Literal["simpleenroll", "simplereenroll", "serverkeygen", "ocsp-responder"]
 """What a certificate was asked for with; ``ocsp-responder`` is this server asking for itself."""
 DeviceState = Literal["active", "quarantined", "retired"]
 RequestState = Literal["reserved", "issued", "rejected", "parked"]

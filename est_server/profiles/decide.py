@@ -17,6 +17,8 @@ name in front; names are part of the product's contract.
                 reenroll.san, certificate.replaced
     names       names.change
  4. key         key.weak, key.compromised, key.not-allowed
+    keygen      keygen.not-offered, keygen.two-keys, keygen.capabilities-missing,
+                keygen.capabilities, keygen.unknown-key, keygen.encryption-required
  5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required;
     csrattrs    csrattrs.missing
  6. subject     subject.missing, subject.not-requested, subject.ambiguous, subject.invalid,
@@ -48,6 +50,7 @@ from est_server.profiles.gates import (
     method_gate,
     validity_gate,
 )
+from est_server.profiles.key_generation import generation_gates
 from est_server.profiles.proof import proof_gates
 from est_server.profiles.renewal import is_renewal, opens_in, renewal_gates
 from est_server.profiles.rules import refusals
@@ -99,7 +102,11 @@ def decide(
     request, found = with_changed_names(profile, request, renewal=renewal)
     gates += found
     # 4, 5: the key and its proof, and what else the request has to bring
-    gates += (key_gate(profile, request), *proof_gates(profile, request))
+    if request.operation == "serverkeygen":
+        gates += generation_gates(profile, request)
+    else:
+        gates.append(key_gate(profile, request))
+    gates += proof_gates(profile, request)
     if profile.compiled.demands:
         gates.append(csrattrs_gate(profile, request))
     # 6, 7: the names

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.errors import Position
+    from est_server.pki.key_recipient import KeyRecipient
     from est_server.pki.path import Anchors
     from est_server.pki.plan import CertificatePlan
     from est_server.ports.ledger import CertificateRecord, Device, Operation
@@ -71,6 +72,21 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyDelivery:
+    """How a server-made key is to leave (RFC 7030 4.4.1); without anything, in TLS alone.
+
+    Attributes:
+        recipient: who can open it, if it is to be encrypted.
+        problem: rule and text, where it can't be as the request wants it.
+        detail: how a person would say it.
+    """
+
+    recipient: KeyRecipient | None = None
+    problem: tuple[str, str] | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFacts:
     """An authenticated request, as `decide` sees it.
 
@@ -81,6 +97,7 @@ class RequestFacts:
         change: the other names that the CSR asks for (RFC 6402 2.8).
         others: the identity's good certificates of this profile, without the one that was the
             answer to this very question; empty where the profile does not look at them.
+        delivery: for serverkeygen: how the key is to leave.
     """
 
     operation: Operation
@@ -93,6 +110,7 @@ class RequestFacts:
     key_compromised: bool = False
     change: ChangeSubjectName | None = None
     others: tuple[CertificateRecord, ...] = ()
+    delivery: KeyDelivery | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a profile wants to find in a request: proofs, attributes and extensions."""
+"""What a profile wants to find in a request, and what it makes where a request has nothing."""
 
 from __future__ import annotations
 
@@ -46,4 +46,20 @@ class CsrAttributes(Strict):
     )
     require_extensions: tuple[Oid, ...] = Field(
         default=(), max_length=16, description="extensions that every CSR must ask for"
+    )
+
+
+class ServerKeyGeneration(Strict):
+    """Keys made here for devices that can't (RFC 7030 4.4). Without it there are none."""
+
+    algorithms: tuple[str, ...] = Field(
+        default=("EC-P256",),
+        min_length=1,
+        description="what is made: the algorithm of the request's own key if it is among these, "
+        "else the first",
+    )
+    encryption: Literal["required", "optional"] = Field(
+        default="required",
+        description="whether a key leaves only encrypted for a key of the device's, or also with "
+        "no protection but its TLS connection",
     )

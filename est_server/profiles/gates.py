@@ -82,6 +82,8 @@ def key_gate(profile: Profile, request: RequestFacts) -> Gate:
     """Return ``key``: is the key sound, uncompromised, and of an algorithm that is allowed?"""
     at = profile.position("key", "allow")
     csr = request.csr
+    if csr.public_key is None:
+        return Gate("key.weak", ok=False, detail="the request has no key", position=at)
     if (problem := weakness(csr.public_key)) is not None:
         return Gate("key.weak", ok=False, detail=problem, position=at)
     if request.key_compromised:

@@ -46,14 +46,18 @@ def mistakes(model: ProfileModel) -> Iterator[Mistake]:
             yield from _alternative_names(model, kind, rule)
     for index, pattern in enumerate(model.key.allow):
         if not is_key_pattern(pattern):
-            close = get_close_matches(pattern, KEY_ALGORITHMS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else ", ".join(KEY_ALGORITHMS)
-            yield Mistake(("key", "allow", index), f"no key algorithm {pattern!r}", hint)
+            yield _no_algorithm(("key", "allow", index), pattern)
     yield from _certificate(model)
     yield from _demands(model)
     for name, count in Counter(rule.name for rule in model.rules).items():
         if count > 1:
             yield Mistake(("rules",), f"{count} rules are called {name!r}")
+
+
+def _no_algorithm(path: ConfigPath, name: str) -> Mistake:
+    close = get_close_matches(name, KEY_ALGORITHMS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else ", ".join(KEY_ALGORITHMS)
+    return Mistake(path, f"no key algorithm {name!r}", hint)
 
 
 def _subject(model: ProfileModel) -> Iterator[Mistake]:
@@ -102,6 +106,10 @@ def _certificate(model: ProfileModel) -> Iterator[Mistake]:
 
 
 def _demands(model: ProfileModel) -> Iterator[Mistake]:
+    made = model.server_key_generation
+    for index, name in enumerate(() if made is None else made.algorithms):
+        if name not in KEY_ALGORITHMS:
+            yield _no_algorithm(("server_key_generation", "algorithms", index), name)
     proofs, wanted = model.proof_of_possession, model.csr_attributes
     required = "required" in {proofs.channel_binding, proofs.otp}
     if wanted.publish == "nothing" and (required or wanted.require or wanted.require_extensions):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from est_server.profiles.demands import CsrAttributes, ProofOfPossession
+from est_server.profiles.demands import CsrAttributes, ProofOfPossession, ServerKeyGeneration
 from est_server.profiles.scalars import Duration, Oid, Strict
 
 SubjectSource = str
@@ -372,5 +372,6 @@ class ProfileModel(Strict):
     certificate: CertificateContent
     proof_of_possession: ProofOfPossession = ProofOfPossession()
     csr_attributes: CsrAttributes = CsrAttributes()
+    server_key_generation: ServerKeyGeneration | None = None
     approval: Approval = Approval()
     rules: tuple[Rule, ...] = ()

@@ -50,6 +50,11 @@ _STATUS_BY_RULE = {
     "approval.differs": 409,
     "otp.required": 400,
     "csrattrs.missing": 400,
+    "keygen.two-keys": 400,
+    "keygen.capabilities-missing": 400,
+    "keygen.capabilities": 400,
+    "keygen.unknown-key": 400,
+    "keygen.encryption-required": 400,
     "subject.not-requested": 400,
 }
 

@@ -3,6 +3,7 @@
     GET  /.well-known/est/[label/]cacerts           4.1
     POST /.well-known/est/[label/]simpleenroll      4.2.1
     POST /.well-known/est/[label/]simplereenroll    4.2.2
+    POST /.well-known/est/[label/]serverkeygen      4.4
     GET  /.well-known/est/[label/]csrattrs          4.5
 
 A client that puts its path before the well-known one (strongSwan before 5.9.11 can do nothing
@@ -31,6 +32,7 @@ from est_server.web.est_request import basic_credentials, connection_facts, requ
 from est_server.web.http import SERVER, MethodNotAllowed, read_body, respond
 from est_server.web.metrics import ENROLL_REQUESTS, ENROLL_SECONDS, REQUESTS
 from est_server.web.proxies import Proxies
+from est_server.web.serverkeygen import key_answer
 from est_server.wire.cms import certs_only
 from est_server.wire.est_body import encode_body, wraps
 
@@ -92,7 +94,7 @@ class EstEndpoint:
             log.exception("request.failed", operation=line.operation, id=line.id)
             response = respond(Answer(500, f"internal error (incident {line.id})\n"))
         REQUESTS.labels(line.operation, response.status).inc()
-        if line.operation in {"simpleenroll", "simplereenroll"}:
+        if line.operation in {"simpleenroll", "simplereenroll", "serverkeygen"}:
             ENROLL_SECONDS.labels(line.operation).observe(perf_counter() - started)
         line.write(response.status)
         return response
@@ -102,7 +104,7 @@ class EstEndpoint:
         line.tls = tls = self.proxies.asker_facts(request, connection_facts(request))
         require_method(request.method, line.operation)
         match line.operation:
-            case "simpleenroll" | "simplereenroll" as operation:
+            case "simpleenroll" | "simplereenroll" | "serverkeygen" as operation:
                 return await self._enroll(request, line, operation, tls)
         return self._page(request, line.label, line.operation)
 
@@ -140,6 +142,8 @@ class EstEndpoint:
         ENROLL_REQUESTS.labels(
             certificate.profile, operation, "repeated" if enrolled.repeated else "issued"
         ).inc()
+        if enrolled.key is not None:
+            return key_answer(enrolled.key, certificate.der or b"")
         return _encoded(
             request,
             certs_only([certificate.der or b""]),

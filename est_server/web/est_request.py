@@ -21,6 +21,7 @@ _METHODS: dict[str, tuple[str, ...]] = {
     "csrattrs": ("GET", "HEAD"),
     "simpleenroll": ("POST",),
     "simplereenroll": ("POST",),
+    "serverkeygen": ("POST",),
 }
 OPERATIONS = frozenset(_METHODS)
 LONGEST_LABEL = 128

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from asn1crypto import algos, cms, core
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -146,7 +146,8 @@ def verify_signed(der: bytes, content_type: str) -> tuple[bytes, tuple[bytes, ..
     require_one_sequence(der, "signed")
     try:
         return _verified(cms.SignedData.load(der, strict=True), content_type)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError,
+            UnsupportedAlgorithm, x509.InvalidVersion) as error:  # fmt: skip
         raise Malformed("signed.encoding", "this is not SignedData") from error
 
 

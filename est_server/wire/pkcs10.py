@@ -74,7 +74,7 @@ class CertificationRequest:
         subject_der: the same, as sent.
         spki: DER SubjectPublicKeyInfo as certificates carry it: the same for the same key, however
             the device encoded it, so that a revoked key can't come back as another point form.
-        public_key: the same, usable.
+        public_key: the same, usable; None if it was left out.
         key_algorithm: its name (`est_server.wire.keys`).
         signature_hash: ``sha256`` and the like; None where the algorithm has no separate hash.
         subject_alternative_names: requested names, in order.
@@ -90,7 +90,7 @@ class CertificationRequest:
     subject: x509.Name
     subject_der: bytes
     spki: bytes
-    public_key: PublicKeyTypes
+    public_key: PublicKeyTypes | None
     key_algorithm: str
     signature_hash: str | None
     subject_alternative_names: tuple[x509.GeneralName, ...]
@@ -101,8 +101,13 @@ class CertificationRequest:
     attributes: tuple[Attribute, ...]
 
 
-def parse_csr(der: bytes) -> CertificationRequest:
+def parse_csr(der: bytes, *, keyless: bool = False) -> CertificationRequest:
     """Read a DER CertificationRequest.
+
+    Args:
+        der: the request.
+        keyless: leave its key and its signature out, whatever they are (RFC 7030 4.4.1): `spki` is
+            empty then, `public_key` None, and `key_algorithm` empty if it can't be told.
 
     Raises:
         Malformed: ``csr.encoding``, ``csr.trailing-bytes``, ``csr.subject``, ``csr.key``,
@@ -122,8 +127,12 @@ def parse_csr(der: bytes) -> CertificationRequest:
     subject = _read("csr.subject", "the subject can't be read", lambda: csr.subject)
     require_clean_name(subject, "csr.subject")
     # (3) the key, and the algorithm that signed with it
-    key, algorithm, spki = _key(csr, sent_spki)
-    signature_hash = _signature_hash(csr)
+    key: PublicKeyTypes | None
+    if keyless:
+        key, algorithm, spki, signature_hash = None, _algorithm_only(csr), b"", None
+    else:
+        key, algorithm, spki = _key(csr, sent_spki)
+        signature_hash = _signature_hash(csr)
     # (4) the attributes, and the extensions among them
     attributes = _attributes(csr, sent_attributes)
     extensions = _extensions(csr, attributes)
@@ -208,6 +217,13 @@ def _key(csr: x509.CertificateSigningRequest, sent: bytes) -> tuple[PublicKeyTyp
     if sent != spki and children(sent)[0] != children(spki)[0]:
         raise Malformed("csr.key-unsupported", "the key's AlgorithmIdentifier is not the usual one")
     return key, name, spki
+
+
+def _algorithm_only(csr: x509.CertificateSigningRequest) -> str:
+    try:
+        return key_algorithm(csr.public_key()) or ""
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return ""
 
 
 def _signature_hash(csr: x509.CertificateSigningRequest) -> str | None:

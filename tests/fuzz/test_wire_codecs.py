@@ -41,18 +41,21 @@ def _changed(der: bytes) -> ChangeSubjectName | None:
 CODECS: dict[str, Callable[[bytes], object]] = {
     "body": decode_body,
     "csr": _verified,
+    "keyless": lambda der: parse_csr(der, keyless=True),
     "csrattrs": parse_csrattrs,
     "certs-only": parse_certs_only,
     "ocsp": parse_ocsp_request,
     "change-subject-name": _changed,
 }
-PREFIXES = {"certs-only": "cms.", "change-subject-name": "csr."}
-SEEDS = {codec: seeds(codec) for codec in CODECS}
+PREFIXES = {"certs-only": "cms.", "change-subject-name": "csr.", "keyless": "csr."}
+SEEDS = {codec: seeds("csr" if codec == "keyless" else codec) for codec in CODECS}
 SHARES = {
     "body": 0.05,
-    "csr": 0.25,
+    "csr": 0.2,
+    "keyless": 0.05,
     "csrattrs": 0.12,
-    "certs-only": 0.12,
+    "certs-only": 0.06,
+    "ocsp": 0.06,
     "change-subject-name": 0.05,
 }
 """Of the long form's inputs; the configuration has the rest."""

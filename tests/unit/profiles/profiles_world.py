@@ -19,7 +19,7 @@ from est_server.errors import Position
 from est_server.pki.plan import Pointers
 from est_server.ports.ledger import CertificateRecord, Device
 from est_server.profiles.decide import decide
-from est_server.profiles.decision import Decision, Identity, RequestFacts
+from est_server.profiles.decision import Decision, Identity, KeyDelivery, RequestFacts
 from est_server.profiles.model import ProfileModel
 from est_server.profiles.profile import Issuer, Profile
 from est_server.wire.pkcs10 import CertificationRequest, parse_csr
@@ -167,6 +167,7 @@ class Question:
     binding: Any = "absent"
     otp: Any = "absent"
     registrar: bool = False
+    delivery: KeyDelivery | None = None
     change: Any = None
     others: tuple[CertificateRecord, ...] = ()
     now: datetime = NOW
@@ -186,6 +187,7 @@ class Question:
             self.compromised,
             self.change,
             self.others,
+            self.delivery,
         )
 
     def ask(self) -> Decision:

@@ -29,12 +29,15 @@ from profiles_world import (
     rsa_key,
 )
 
+from est_server.pki.key_protection import Algorithms
+from est_server.pki.key_recipient import KeyRecipient
 from est_server.pki.usages import key_usage_extension
 from est_server.ports.ledger import Device
-from est_server.profiles.decision import Identity, Standin
+from est_server.profiles.decision import Identity, KeyDelivery, Standin
 from est_server.profiles.model import Rule
 from est_server.profiles.rules import compile_rule
 from est_server.wire.change_subject_name import ChangeSubjectName
+from est_server.wire.pkcs10 import parse_csr
 
 
 def subject(**fields: Any) -> dict[str, Any]:
@@ -128,6 +131,21 @@ IMPLICIT = Identity("SN-1", "client-certificate", trust="web", anchors="implicit
 
 def system(**changes: str) -> dict[str, Any]:
     return {"authenticate": [{"client_certificate": {"trust": "web", **changes}}]}
+
+
+OFFERED = {"server_key_generation": {"encryption": "optional"}}
+SEALED: dict[str, Any] = {"server_key_generation": {}}
+ENCRYPTED = KeyDelivery(KeyRecipient(Algorithms("kekri", 32, wrap_octets=32), kek=bytes(32)))
+
+
+def made_here(changes: dict[str, Any] | None = None, delivery: Any = None) -> Question:
+    der = csr().der
+    return Question(
+        profile=changes or {},
+        operation="serverkeygen",
+        csr=replace(parse_csr(der, keyless=True), key_algorithm="EC-P256"),
+        delivery=delivery or KeyDelivery(),
+    )
 
 
 CASES: list[tuple[str, Question, Question]] = [
@@ -272,6 +290,12 @@ CASES: list[tuple[str, Question, Question]] = [
     ("otp.mismatch", renewal(otp="mismatched"), renewal(otp="matched")),
     ("otp.required", Question(profile=OTP), Question(profile=OTP, otp="matched")),
     ("otp.required", Question(profile=OTP), renewal(profile=OTP)),
+    # -- a key that is made here
+    ("keygen.not-offered", made_here(), made_here(OFFERED)),
+    ("keygen.encryption-required", made_here(SEALED), made_here(SEALED, ENCRYPTED)),
+    *((rule, made_here(OFFERED, KeyDelivery(problem=(rule, "so it is"))), made_here(OFFERED))
+      for rule in ("keygen.two-keys", "keygen.capabilities-missing", "keygen.capabilities",
+                   "keygen.unknown-key")),
     ("csrattrs.missing", Question(profile=DEMANDS), Question(profile=DEMANDS, csr=DEMANDED)),
     ("csrattrs.missing", Question(profile=DEMANDS, csr=csr(challenge="x")),
      renewal(profile=DEMANDS, csr=DEMANDED, binding="matched")),
@@ -420,3 +444,16 @@ def test_what_csrattrs_demands_and_a_request_lacks_is_named() -> None:
     )
     missing = Question(profile=REQUEST_CN, csr=csr(x509.Name([]))).ask()
     assert missing.message == "the request's subject lacks common_name (2.5.4.3)"
+
+
+def test_the_plan_for_a_key_that_is_made_here_has_no_key_yet() -> None:
+    decision = made_here(OFFERED).ask()
+    assert decision.plan is not None
+    assert (decision.plan.spki, decision.plan.key_algorithm) == (b"", "EC-P256")
+    assert "key" not in {gate.rule for gate in decision.gates}
+
+
+def test_what_opens_a_key_is_not_in_the_trace() -> None:
+    decision = made_here(SEALED, ENCRYPTED).ask()
+    assert bytes(32).hex() not in decision.trace()
+    assert "\\x00" not in repr(ENCRYPTED)

@@ -153,3 +153,24 @@ def test_one_changed_bit_of_the_request_breaks_the_signature():
 def test_the_value_can_not_be_changed():
     with pytest.raises(AttributeError):
         parse_csr(_vector("signature_good")).der = b""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("key_rsa_exponent_one", "key_x25519", "key_not_on_curve", "key_unknown_algorithm"),
+        *("key_explicit_curve", "signature_of_another_key", "signature_zero", "signature_sha1"),
+        *("signature_unknown_algorithm", "signature_empty", "key_dsa", "key_at_infinity"),
+    ],
+)
+def test_a_keyless_reading_takes_any_key_and_any_signature(name):
+    csr = parse_csr(_vector(name), keyless=True)
+    assert (csr.spki, csr.public_key, csr.signature_hash) == (b"", None, None)
+    assert csr.subject.rdns
+
+
+def test_a_keyless_reading_tells_the_algorithm_and_refuses_all_else():
+    assert parse_csr(_vector("signature_good"), keyless=True).key_algorithm == "EC-P256"
+    for name in ("subject_nul", "attribute_twice", "trailing_octet", "names_nul"):
+        with pytest.raises(Malformed):
+            parse_csr(_vector(name), keyless=True)
