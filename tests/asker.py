@@ -37,13 +37,14 @@ class Asker:
     identity: Identity | None = None
     credential: tuple[str, str] | None = None
     label: str | None = None
+    source: str | None = None
 
     def with_(self, **changes: Any) -> Asker:
         return Asker(**{**{name: getattr(self, name) for name in self.__slots__}, **changes})
 
     def connect(self, session: Any = None) -> Connection:
         host, _, port = self.server.est.rpartition(":")
-        endpoint = Endpoint(host, int(port), self.server.root)
+        endpoint = Endpoint(host, int(port), self.server.root, source=self.source)
         return endpoint.connect(self.version, self.identity, session)
 
     def target(self, operation: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import ssl
@@ -99,13 +100,16 @@ def initialise(directory: Path, *arguments: str) -> EstServer:
 
 
 @contextmanager
-def serving(server: EstServer) -> Iterator[EstServer]:
+def serving(
+    server: EstServer, command: tuple[str, ...] = COMMAND, **environment: str
+) -> Iterator[EstServer]:
     """Serve until the block ends; then SIGTERM must end it with exit code 0."""
     log = server.directory / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "-c", str(server.config)],
+            [*command, "serve", "-c", str(server.config)],
             cwd=REPOSITORY,
+            env={**os.environ, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -42,12 +42,14 @@ class Endpoint:
         port: of the EST service.
         anchors: PEM file of the explicit trust anchors; None trusts whatever answers.
         seconds: how long any one answer may take.
+        source: the local address to connect from.
     """
 
     host: str
     port: int
     anchors: Path | None = None
     seconds: float = 20.0
+    source: str | None = None
 
     def connect(
         self,
@@ -115,7 +117,9 @@ class Connection:
         self._buffer = b""
         self._context = session.context if session else _context(endpoint, version, identity)
         try:
-            self._socket = socket.create_connection((endpoint.host, endpoint.port), self.seconds)
+            where = (endpoint.host, endpoint.port)
+            source = (endpoint.source, 0) if endpoint.source else None
+            self._socket = socket.create_connection(where, self.seconds, source)
         except OSError as error:
             raise ConnectionFailed(f"no connection: {error}") from error
         self._socket.settimeout(0)

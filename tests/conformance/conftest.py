@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from shutil import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -14,7 +16,7 @@ from est_process import EstServer, initialise, serving
 from makers import Maker, maker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -32,20 +34,53 @@ def stranger(tmp_path_factory) -> Maker:
 
 
 @pytest.fixture(scope="session")
-def lab_server(tmp_path_factory, acme) -> Iterator[EstServer]:
-    """Serve `init --interop` with every profile of `profiles/` beside its own."""
+def webby(tmp_path_factory) -> Maker:
+    """Return the CA that came with the system: trust store `system-anchors`."""
+    return maker(tmp_path_factory.mktemp("webby"), "Webby")
+
+
+@pytest.fixture(scope="session")
+def lab_server(tmp_path_factory, acme, webby) -> Iterator[EstServer]:
+    """Serve `init --interop` with every profile of `profiles/`, two CAs and a proxy."""
     server = initialise(tmp_path_factory.mktemp("lab") / "server", "--interop")
+    other = initialise(tmp_path_factory.mktemp("lab") / "other")
     for profile in PROFILES.glob("*.yaml"):
         copy(profile, server.directory / "profiles")
     settings = yaml.load(server.config.read_text(), Loader=yaml.BaseLoader)
     root = acme.root.certificate.public_bytes(Encoding.PEM)
     (server.directory / "trust").mkdir(exist_ok=True)
     (server.directory / "trust" / "makers.pem").write_bytes(root)
-    settings["trust"] = {"makers": "trust/makers.pem"}
+    (server.directory / "system.pem").write_bytes(webby.root.certificate.public_bytes(Encoding.PEM))
+    settings["trust"] = {"makers": "trust/makers.pem", "system-anchors": "system"}
+    settings["listeners"]["est"]["proxies"] = {"networks": ["127.0.0.2/32"]}
+    settings["cas"]["other"] = {
+        "backend": "soft",
+        "certificate": str(other.directory / "ca" / "issuing.pem"),
+        "key": f"file:{other.directory}/ca/issuing.key",
+        "passphrase": f"file:{other.directory}/secrets/ca.pass",
+        "chain": [str(other.root)],
+    }
     settings["limits"] = {"body_timeout": "1s", "attempts_per_address": "100000/1s"}
     server.config.write_text(yaml.safe_dump(settings, sort_keys=False))
-    with serving(server):
+    with serving(server, SSL_CERT_FILE=str(server.directory / "system.pem")):
         yield server
+
+
+@pytest.fixture
+def log_line(lab_server) -> Callable[..., dict[str, Any]]:
+    """Return a function that waits for the server's line about a request with these fields."""
+
+    def find(**wanted: Any) -> dict[str, Any]:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            for text in reversed((lab_server.directory / "serve.log").read_text().splitlines()):
+                line = json.loads(text) if text.startswith("{") else {}
+                if line.get("event") == "est.request" and wanted.items() <= line.items():
+                    return line
+            time.sleep(0.05)
+        pytest.fail(f"no line has {wanted}")
+
+    return find
 
 
 @pytest.fixture(scope="session")

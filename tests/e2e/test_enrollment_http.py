@@ -11,6 +11,7 @@ import sys
 
 import aiohttp
 import pytest
+from cases import case
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 from device_world import authorization, csr, issued, post, session
@@ -106,6 +107,8 @@ async def test_names_come_from_the_register_whatever_the_request_says(strict_ser
     assert {decision["verdict"] for decision in found} == {"allow", "deny"}
 
 
+@case(172)
+@case(173)
 async def test_a_bad_profile_changes_nothing_for_a_running_server(new_server, serve, tmp_path):
     server = new_server(tmp_path / "s", "--interop")
     with serve(server):
