@@ -15,33 +15,35 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-def _name() -> str:
-    return new_identifier("r", system_clock()).replace("r_", "n_")
-
-
 @dataclass(slots=True)
 class Node:
     """This process.
 
     Attributes:
+        name: another one at each start.
         ledger: where it reports.
         config_digest: of the configuration in use.
         reloads: how often a reload was tried.
         reload_error: why the last one failed, None if it did not.
     """
 
+    name: str
     ledger: Ledger
     config_digest: str
     reloads: int = 0
     reload_error: str | None = None
-    _id: str = field(default_factory=_name)
     _started: datetime = field(default_factory=system_clock)
+
+    @staticmethod
+    def new_name() -> str:
+        """Return a name that no other process has, nor this one at its next start."""
+        return new_identifier("r", system_clock()).replace("r_", "n_")
 
     async def report(self) -> None:
         """Write the present state."""
         await self.ledger.report_node(
             NodeStatus(
-                node=self._id,
+                node=self.name,
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 started_at=self._started,
@@ -54,4 +56,4 @@ class Node:
 
     async def leave(self) -> None:
         """Take back what was reported."""
-        await self.ledger.forget_node(self._id)
+        await self.ledger.forget_node(self.name)

@@ -81,8 +81,13 @@ def rulebook_of(
     )
 
 
-def ready_ledger(configuration: Configuration, *, migrate: bool) -> Ledger:
+def ready_ledger(configuration: Configuration, *, migrate: bool, node: str = "") -> Ledger:
     """Open the ledger, whose schema must fit this release.
+
+    Args:
+        configuration: names it.
+        migrate: whether its schema is brought up to this release.
+        node: the server process whose reservations these will be; empty for a command.
 
     Raises:
         BackendUnavailable: ``ledger.schema``; the hint names the command.
@@ -95,4 +100,4 @@ def ready_ledger(configuration: Configuration, *, migrate: bool) -> Ledger:
             f"the ledger has schema {status.current or 'none'}, this release needs {status.head}",
             hint="est-server db upgrade -c server.yaml",
         )
-    return open_ledger(configuration.server.state.ledger, configuration.base)
+    return open_ledger(configuration.server.state.ledger, configuration.base, node)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from est_server.ports.ca import Health
 
 _HEARTBEAT_SECONDS = 5.0
+_RECONCILE_SECONDS = 10.0
 _HEALTH_SECONDS = 60.0
 _REVIEW_SECONDS = 10.0
 _SUPERSEDE_SECONDS = 5.0
@@ -52,10 +53,11 @@ class Server:
         server = self._configuration.server
         configure_logs(server.log.level, server.log.format)
         self._authorities = open_authorities(self._configuration)
-        self._ledger = ready_ledger(self._configuration, migrate=migrate)
+        node = Node.new_name()
+        self._ledger = ready_ledger(self._configuration, migrate=migrate, node=node)
         self._ephemeral = open_ephemeral(server.state.ephemeral)
         self._health: dict[str, Health] = {}
-        self._node = Node(self._ledger, self._configuration.digest)
+        self._node = Node(node, self._ledger, self._configuration.digest)
         limits = server.limits
         self._limits = HttpLimits(
             body=limits.body,
@@ -82,22 +84,20 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
-        presumed, parked = await reconcile(self._ledger, self._authorities, system_clock)
-        if presumed or parked:
-            log.warning("ledger.reconciled", presumed=presumed, parked=parked)
-        await self._check_health()
-        await self._remember()
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._node.leave)
+            await self._node.report()  # before the first reservation: whose it is must be known
+            await self._reconcile()
+            await self._check_health()
+            await self._remember()
             await self._listen(stack)
             self._announce()
-            await self._node.report()
             async with running(self._works()):
                 while not stopping.is_set():
                     await _first(stopping, hangup)
                     if hangup.is_set():
                         hangup.clear()
                         await self._reload()
-        await self._node.leave()
         for authority in self._authorities.values():
             await authority.close()
         await self._ephemeral.close()
@@ -107,6 +107,7 @@ class Server:
     def _works(self) -> tuple[Periodic, ...]:
         return (
             Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
+            Periodic("reconcile", _RECONCILE_SECONDS, self._reconcile),
             Periodic("health", _HEALTH_SECONDS, self._check_health),
             Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
             Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
@@ -196,6 +197,11 @@ class Server:
     async def _supersede(self) -> None:
         if revoked := await supersede_due(self._ledger, system_clock):
             log.info("certificates.superseded", revoked=revoked)
+
+    async def _reconcile(self) -> None:
+        presumed, parked = await reconcile(self._ledger, self._authorities, system_clock)
+        if presumed or parked:
+            log.warning("ledger.reconciled", presumed=presumed, parked=parked)
 
     async def _check_health(self) -> None:
         for name, authority in self._authorities.items():

@@ -15,13 +15,14 @@ from cryptography import x509
 
 from est_server.app.clock import system_clock
 from est_server.app.parts import ready_ledger
-from est_server.cli.nodes import ALIVE_FOR, running_here
+from est_server.cli.nodes import running_here
 from est_server.config.configuration import load
 from est_server.config.secrets import secrets_in
 from est_server.config.server import host_and_port
 from est_server.errors import BackendUnavailable, EstServerError
 from est_server.ports.ca import BackendContext
 from est_server.ports.ephemeral import Budget
+from est_server.ports.ledger import NODE_ALIVE_FOR
 from est_server.storage import open_ephemeral
 
 if TYPE_CHECKING:
@@ -192,9 +193,9 @@ async def _ledger(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("fail", f"{url}: {error.message}", error.hint)
         return
     yield Finding("ok", f"{url}: the schema fits; reads and writes")
-    if parked := len(await patient.ledger.unsettled()):
-        text = f"{parked} reserved requests without an outcome"
-        yield Finding("warn", text, "a server settles them when it starts")
+    if left := len(await patient.ledger.abandoned(patient.now - NODE_ALIVE_FOR)):
+        text = f"{left} requests were left without an outcome by a server that died"
+        yield Finding("warn", text, "a running server settles them within a minute")
 
 
 async def _ephemeral(patient: Patient) -> AsyncIterator[Finding]:
@@ -265,7 +266,7 @@ async def _nodes(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("ok", "no server runs")
     for node in nodes:
         what = f"pid {node.pid} on {node.host}"
-        if node.seen_at <= patient.now - ALIVE_FOR:
+        if node.seen_at <= patient.now - NODE_ALIVE_FOR:
             text = f"{what} was last seen {node.seen_at:%F %TZ}"
             yield Finding("warn", text, "it ended without a word; look at its log")
         elif node.reload_error is not None:

@@ -6,18 +6,16 @@ import asyncio
 import os
 import signal
 import socket
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from est_server.ports.ledger import NODE_ALIVE_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from est_server.ports.ledger import Ledger, NodeStatus
-
-ALIVE_FOR = timedelta(seconds=30)
-"""A server writes its line every five seconds; one that has not for this long is gone or stuck."""
 
 ANSWERS_WITHIN = 10.0
 _PAUSE = 0.1
@@ -29,7 +27,7 @@ def running_here(nodes: Sequence[NodeStatus], now: datetime) -> list[NodeStatus]
     return [
         node
         for node in nodes
-        if node.host == host and node.seen_at > now - ALIVE_FOR and _is_server(node.pid)
+        if node.host == host and node.seen_at > now - NODE_ALIVE_FOR and _is_server(node.pid)
     ]
 
 

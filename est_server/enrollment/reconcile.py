@@ -1,9 +1,21 @@
 """What a crash left behind.
 
-A request that is still ``reserved`` when a server starts was cut off between the reservation and
-the record. For a local CA nobody can tell whether it signed: the serial is presumed issued, and so
-revocable, and the device's retry gets a new one. For a CA elsewhere the request is parked for a
-person, never guessed.
+A request is ``reserved`` while a process works on it, between the reservation and the record. If
+that process dies there, nobody comes back to it. For a local CA nobody can tell whether it signed:
+the serial is presumed issued, and so revocable, and the device's retry gets a new one. For a CA
+elsewhere the request is parked for a person, never guessed.
+
+Several processes share a ledger, and a reservation of one that lives is its own business: a second
+server that starts must not end what the first is doing. So every reservation carries the name of
+its process, every process reports itself every few seconds, and only what belongs to nobody who
+reported within `NODE_ALIVE_FOR` is settled: at the start, and again and again while serving, since
+at a quick restart the process that died still looks alive.
+
+Nothing here can be certain: a process that was stopped, or whose clock runs behind by more than
+that time, is taken for dead while it works. This costs a retry and never a certificate that nobody
+knows. Its `Ledger.record` finds the request settled and raises `Conflict`, so the device is handed
+nothing, and the serial is already presumed issued (or the request parked, where the CA elsewhere
+can be asked). Two processes that settle the same request at once are told apart the same way.
 """
 
 from __future__ import annotations
@@ -12,7 +24,8 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from est_server.ports.ledger import CertificateRecord
+from est_server.errors import Conflict
+from est_server.ports.ledger import NODE_ALIVE_FOR, CertificateRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +38,7 @@ if TYPE_CHECKING:
 async def reconcile(
     ledger: Ledger, authorities: Mapping[str, CertificateAuthority], clock: Clock
 ) -> tuple[int, int]:
-    """Settle every request that a crash left reserved.
+    """Settle every request that a process which is gone left reserved.
 
     Args:
         ledger: the record.
@@ -36,18 +49,21 @@ async def reconcile(
         How many serials were presumed issued, and how many requests were parked.
     """
     presumed = parked = 0
-    for request in await ledger.unsettled():
+    for request in await ledger.abandoned(clock() - NODE_ALIVE_FOR):
         authority = authorities.get(request.ca)
         if authority is None:
             continue
-        if authority.capabilities.local_key:
-            await ledger.presume(request.id, presumed_certificate(request))
-            presumed += 1
-        else:
-            await ledger.settle(
-                request.id, "parked", reason="outcome unknown after a crash", at=clock()
-            )
-            parked += 1
+        local = authority.capabilities.local_key
+        try:
+            if local:
+                await ledger.presume(request.id, presumed_certificate(request))
+            else:
+                await ledger.settle(
+                    request.id, "parked", reason="outcome unknown after a crash", at=clock()
+                )
+        except Conflict:
+            continue  # it came to its end meanwhile: by its own process, or by another's reconcile
+        presumed, parked = presumed + local, parked + (not local)
     return presumed, parked
 
 

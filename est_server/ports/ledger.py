@@ -18,6 +18,7 @@ All times are aware and in UTC, with the precision of a microsecond or better.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -189,9 +190,17 @@ class Reservation:
     others: int | None = None
 
 
+NODE_ALIVE_FOR = timedelta(seconds=30)
+"""A server reports itself every few seconds; one that has not for this long is gone or stuck."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """What one server process says about itself, so that commands can find and follow it."""
+    """What one server process says about itself, so that commands can find and follow it.
+
+    Attributes:
+        node: its name, another one at each start; its reservations carry it.
+    """
 
     node: str
     pid: int
@@ -291,6 +300,14 @@ class Ledger(Protocol):
 
     async def unsettled(self) -> Sequence[RequestRecord]:
         """Return the requests in state ``reserved``, oldest first."""
+        ...
+
+    async def abandoned(self, alive_since: datetime) -> Sequence[RequestRecord]:
+        """Return the unsettled requests that nobody works on any more, oldest first.
+
+        They were made before `alive_since`, by a process that has not reported itself since then
+        (`report_node`) or has said that it ended (`forget_node`).
+        """
         ...
 
     async def request(self, request_id: str) -> RequestRecord | None:

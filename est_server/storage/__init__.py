@@ -27,12 +27,13 @@ def sqlite_path(url: str, base: Path) -> Path:
     return base / url.removeprefix(SQLITE)
 
 
-def open_ledger(url: str, base: Path) -> Ledger:
+def open_ledger(url: str, base: Path, node: str = "") -> Ledger:
     """Return the ledger behind `url`; its schema must be there already.
 
     Args:
         url: from server.yaml.
         base: server.yaml's folder.
+        node: the server process whose reservations these will be; empty for a command.
 
     Raises:
         ValueError: as in `sqlite_path`.
@@ -40,7 +41,7 @@ def open_ledger(url: str, base: Path) -> Ledger:
     """
     from est_server.storage.sqlite import SqliteLedger  # noqa: PLC0415 - only what is used loads
 
-    return SqliteLedger(sqlite_path(url, base))
+    return SqliteLedger(sqlite_path(url, base), node)
 
 
 def open_ephemeral(url: str) -> Ephemeral:

@@ -44,12 +44,14 @@ class SqliteLedger:
 
     Args:
         path: the file; `est_server.storage.schema` has made its tables.
+        node: whose reservations these are, as in `NodeStatus`; empty for a command.
 
     Raises:
         BackendUnavailable: ``ledger.unavailable``: the file can't be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, node: str = "") -> None:
+        self._node = node
         try:
             make_private(path)
             self._reads = SqliteReads(path)
@@ -66,7 +68,8 @@ class SqliteLedger:
 
     async def reserve(self, reservation: Reservation, *, window_start: datetime) -> None:
         since = rows.stamp(window_start)
-        await self._writer.run(lambda db: write.reserve(db, reservation, since))
+        node = self._node
+        await self._writer.run(lambda db: write.reserve(db, reservation, since, node))
 
     async def record(self, request_id: str, certificate: CertificateRecord) -> None:
         await self._writer.run(lambda db: write.record(db, request_id, certificate))
@@ -75,10 +78,10 @@ class SqliteLedger:
         self, reservation: Reservation, certificate: CertificateRecord, *, window_start: datetime
     ) -> None:
         def work(db: sqlite3.Connection) -> None:
-            write.reserve(db, reservation, since, "issued")
+            write.reserve(db, reservation, since, node, "issued")
             write.add_certificate(db, certificate)
 
-        since = rows.stamp(window_start)
+        since, node = rows.stamp(window_start), self._node
         await self._writer.run(work)
 
     async def settle(
@@ -108,6 +111,11 @@ class SqliteLedger:
 
     async def unsettled(self) -> Sequence[RequestRecord]:
         return [rows.request_record(row) for row in await self._reads.all(sql.UNSETTLED)]
+
+    async def abandoned(self, alive_since: datetime) -> Sequence[RequestRecord]:
+        values = {"alive_since": rows.stamp(alive_since)}
+        found = await self._reads.all(sql.ABANDONED, values)
+        return [rows.request_record(row) for row in found]
 
     # -- certificates -----------------------------------------------------------------------
 

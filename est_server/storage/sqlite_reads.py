@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.dialects import sqlite as sqlite_dialect
@@ -72,13 +73,16 @@ class SqliteReads:
             else:
                 return found[0] if found else None
 
-    async def all(self, statement: Executable) -> list[sqlite3.Row]:
-        """Return every row of a statement without filters.
+    async def all(
+        self, statement: Executable, values: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[sqlite3.Row]:
+        """Return every row.
 
         Raises:
             BackendUnavailable: ``ledger.unavailable``.
         """
-        return await self._list(prepared(statement)[0], ())
+        query, picked = prepared(statement)
+        return await self._list(query, picked(values))
 
     async def page(
         self,

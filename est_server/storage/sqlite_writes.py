@@ -35,9 +35,10 @@ def reserve(
     db: sqlite3.Connection,
     reservation: Reservation,
     window_start: int,
+    node: str,
     state: Literal["reserved", "issued"] = "reserved",
 ) -> None:
-    """Write all of a reservation; see `Ledger.reserve`."""
+    """Write all of a reservation that `node` works on; see `Ledger.reserve`."""
     _refuse_revoked(db, reservation)
     request = reservation.request
     key, at = request.idempotency_key, rows.stamp(request.created_at)
@@ -54,7 +55,7 @@ def reserve(
         _find(db, sql.DEVICE, {"device": device.id}) is None
     ):
         _execute(db, sql.ADD_DEVICE, rows.device_row(device))
-    _add_request(db, request, state)
+    _add_request(db, request, node, state)
     supersession.plan(db, request.id, reservation.supersedes)
     if (shown := reservation.shown) is not None:
         number = rows.serial(shown[1])
@@ -100,10 +101,9 @@ def _spend(db: sqlite3.Connection, credential_id: str, key: bytes) -> None:
 
 
 def _add_request(
-    db: sqlite3.Connection, request: RequestRecord, state: Literal["reserved", "issued"]
+    db: sqlite3.Connection, request: RequestRecord, node: str, state: Literal["reserved", "issued"]
 ) -> None:
-    row = rows.request_row(request)
-    row["state"] = state
+    row = rows.request_row(request) | {"state": state, "node": node}
     if state == "reserved" and _find(db, sql.CERTIFICATE, row) is not None:
         raise _serial_exists()
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import (
     and_,
     bindparam,
+    exists,
     func,
     insert,
     literal_column,
@@ -151,6 +152,10 @@ UNDER_WAY = (
 REQUEST_BY_KEY = select(requests).where(requests.c.idempotency_key == _p("key"))
 REQUEST = select(requests).where(requests.c.id == _p("request"))
 UNSETTLED = select(requests).where(requests.c.state == _RESERVED).order_by(requests.c.created_at)
+ABANDONED = UNSETTLED.where(
+    requests.c.created_at < _p("alive_since"),
+    ~exists().where(nodes.c.node == requests.c.node, nodes.c.seen_at >= _p("alive_since")),
+)
 
 # -- certificates ----------------------------------------------------------------------------------
 CERTIFICATE = select(certificates).where(

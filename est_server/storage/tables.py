@@ -128,6 +128,7 @@ requests = Table(
     Column("reason", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("node", Text, nullable=False, server_default=text("''")),
     Index(
         "ix_requests_unsettled",
         "created_at",

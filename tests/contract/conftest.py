@@ -11,7 +11,7 @@ from est_server.storage.sqlite import SqliteLedger
 def sqlite(tmp_path):
     path = tmp_path / "ledger.db"
     upgrade_schema(path)
-    return lambda: SqliteLedger(path)
+    return lambda node="": SqliteLedger(path, node)
 
 
 LEDGERS = {"sqlite": sqlite}
