@@ -95,6 +95,16 @@ def test_what_was_changed_is_refused(change):
     assert refused.value.rule in {"signed.signature", "signed.signers", "signed.encoding"}
 
 
+def test_a_signer_with_a_key_of_no_known_kind_is_refused():
+    ec_public_key = bytes.fromhex("06072a8648ce3d0201")
+    unknown = bytes.fromhex("0607008648ce3d0201")
+    at = signed().rindex(ec_public_key)  # in the certificate: the package's key comes before it
+    data = signed()[:at] + unknown + signed()[at + len(unknown) :]
+    with pytest.raises(Malformed) as refused:
+        verify_signed(data, KEY_PACKAGE)
+    assert refused.value.rule == "signed.encoding"
+
+
 def test_another_content_type_is_refused():
     with pytest.raises(Malformed, match="content"):
         verify_signed(signed(), "1.2.840.113549.1.7.1")
