@@ -20,6 +20,7 @@ from cryptography import x509
 
 from est_server.enrollment import credentials as passwords
 from est_server.errors import EstServerError, RateLimited, Unauthenticated
+from est_server.pki.certificates import read_certificate
 from est_server.pki.identity import identity_field
 from est_server.pki.usages import CMC_RA, extended_key_usages
 from est_server.profiles.decision import Identity
@@ -132,7 +133,7 @@ class Authenticator:
             return None
         der = request.tls.client_chain[0]
         try:
-            leaf = x509.load_der_x509_certificate(der)
+            leaf = read_certificate(der)
             names = self.issuers.get(leaf.issuer.public_bytes(), ())
             serial_number = leaf.serial_number
         except ValueError:

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from est_server.errors import Unauthenticated
-from est_server.pki.names import hardware_module_name
+from est_server.pki.names import hardware_module_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,11 +56,12 @@ def _values(certificate: x509.Certificate, field: str) -> Iterable[str]:
         return
     try:
         san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        modules = hardware_module_names(san)
     except x509.ExtensionNotFound:
         return
     except ValueError as error:
         raise Unauthenticated("identity.invalid", "the certificate's names are garbled") from error
     if (kind := _SAN.get(field)) is not None:
         yield from san.get_values_for_type(kind)
-    elif (module := hardware_module_name(tuple(san))) is not None:
-        yield module[1].hex()
+    else:
+        yield from (number.hex() for _, number in modules)

@@ -95,20 +95,31 @@ def _prepared(value: str | bytes) -> str | bytes:
     return prepared
 
 
-def hardware_module_name(names: Iterable[x509.GeneralName]) -> tuple[str, bytes] | None:
-    """Return (hwType, hwSerialNum) of the first HardwareModuleName (RFC 4108 5).
+def hardware_module_names(names: Iterable[x509.GeneralName]) -> tuple[tuple[str, bytes], ...]:
+    """Return (hwType, hwSerialNum) of every HardwareModuleName (RFC 4108 5).
 
     HardwareModuleName ::= SEQUENCE { hwType OBJECT IDENTIFIER, hwSerialNum OCTET STRING }
+
+    Raises:
+        ValueError: one can't be read.
     """
-    for name in names:
-        if not isinstance(name, x509.OtherName) or name.type_id != HARDWARE_MODULE_NAME:
-            continue
-        try:
-            module = _HardwareModuleName.load(name.value, strict=True)
-            return module["hw_type"].dotted, module["hw_serial_num"].native
-        except (ValueError, TypeError):
-            return None
-    return None
+    return tuple(
+        _hardware_module_name(name.value)
+        for name in names
+        if isinstance(name, x509.OtherName) and name.type_id == HARDWARE_MODULE_NAME
+    )
+
+
+def _hardware_module_name(der: bytes) -> tuple[str, bytes]:
+    try:
+        module = _HardwareModuleName.load(der, strict=True)
+        found = module["hw_type"].dotted, module["hw_serial_num"].native
+        whole = _HardwareModuleName({"hw_type": found[0], "hw_serial_num": found[1]}).dump()
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if whole != der:
+        raise ValueError("there is more in it than a type and a number")
+    return found
 
 
 class _HardwareModuleName(asn1_x509.Sequence):  # type: ignore[misc]  # asn1crypto has no types

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from asn1crypto import x509 as asn1_x509
@@ -29,6 +30,7 @@ from pyhanko_certvalidator.errors import (
 )
 
 from est_server.errors import Unauthenticated
+from est_server.pki.certificates import read_certificate
 from est_server.pki.usages import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH
 
 if TYPE_CHECKING:
@@ -124,9 +126,7 @@ class PathValidator:
         known = self._issuers.get(key)
         if known is None or not known.begin <= at <= known.end:
             return None
-        try:
-            leaf.verify_directly_issued_by(known.certificate)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        if not _signed_by(leaf, known.certificate):
             return None  # another CA of the same name, or a forgery: the long way tells
         self._issuers.move_to_end(key)
         return known.certificate
@@ -138,14 +138,15 @@ class PathValidator:
         context = ValidationContext(
             trust_roots=self._anchors,
             moment=at,
+            time_tolerance=timedelta(0),
             allow_fetching=False,
             revocation_mode="soft-fail",
             weak_hash_algos={"md2", "md5", "sha1"},
         )
-        validator = CertificateValidator(
-            _asn1(leaf), [*issuers, *self._intermediates], validation_context=context
-        )
         try:
+            validator = CertificateValidator(
+                _asn1(leaf), [*issuers, *self._intermediates], validation_context=context
+            )
             path = await validator.async_validate_path()
         except (PathBuildingError, PathError) as error:
             raise Unauthenticated(
@@ -156,11 +157,16 @@ class PathValidator:
         except NotYetValidError as error:
             raise Unauthenticated("path.not-yet-valid", "a certificate is not yet valid") from error
         except (ValidationError, ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
+            if leaf.issuer == leaf.subject and _signed_by(leaf, leaf):
+                raise Unauthenticated(
+                    "path.unknown-issuer",
+                    f"the certificate is self-signed and not in trust store {self.store.name}",
+                ) from error
             raise Unauthenticated(
                 "path.invalid", "the certificate's chain is not valid", hint=str(error)
             ) from error
         above = [
-            x509.load_der_x509_certificate(certificate.dump())
+            read_certificate(certificate.dump())
             for certificate in path.iter_certs(include_root=True)
         ][:-1]
         if not above:
@@ -187,7 +193,7 @@ def _check_leaf(leaf: x509.Certificate) -> None:
     """Refuse a certificate that can't authenticate a device, whoever issued it."""
     try:
         extensions = leaf.extensions
-        leaf.public_key()
+        _ = leaf.public_key(), leaf.subject, leaf.issuer  # each is parsed when it is asked for
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise Unauthenticated("path.malformed", "the certificate can't be read") from error
     for extension in extensions:
@@ -214,6 +220,14 @@ def _check_validity(leaf: x509.Certificate, at: datetime) -> None:
         raise Unauthenticated("path.not-yet-valid", "a certificate is not yet valid")
 
 
+def _signed_by(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def _constrains_names(certificate: x509.Certificate) -> bool:
     return any(
         isinstance(extension.value, x509.NameConstraints) for extension in certificate.extensions
@@ -222,8 +236,8 @@ def _constrains_names(certificate: x509.Certificate) -> bool:
 
 def _load(der: bytes) -> x509.Certificate:
     try:
-        return x509.load_der_x509_certificate(der)
-    except (ValueError, TypeError) as error:
+        return read_certificate(der)
+    except ValueError as error:
         raise Unauthenticated("path.malformed", "a certificate can't be read") from error
 
 
