@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from est_server.ports.crl import Crls
     from est_server.ports.pending import Claim, PendingRequests
     from est_server.ports.revocation import RevocationReason, Revocations
     from est_server.ports.supersession import Supersession, Supersessions
@@ -228,6 +229,11 @@ class Ledger(Protocol):
     @property
     def supersessions(self) -> Supersessions:
         """The certificates that are revoked because others took their place."""
+        ...
+
+    @property
+    def crls(self) -> Crls:
+        """Numbers, contents and bytes of revocation lists."""
         ...
 
     # -- one enrollment ---------------------------------------------------------------------

@@ -57,3 +57,33 @@ blocked_keys = Table(
     Column("spki_sha256", LargeBinary, primary_key=True),
     Column("sequence", Integer, nullable=False),
 )
+
+crl_scopes = Table(
+    "crl_scopes",
+    metadata,
+    Column("ca", Text, nullable=False),
+    Column("crl_shard", Integer, nullable=False),
+    Column("last_number", BigInteger, nullable=False),
+    Column("reserved_at", BigInteger),
+    Column("key_identifier", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("ca", "crl_shard"),
+)
+
+crls = Table(
+    "crls",
+    metadata,
+    Column("ca", Text, nullable=False),
+    Column("crl_shard", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("base_number", BigInteger),
+    Column("this_update", BigInteger, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("expired_before", BigInteger, nullable=False),
+    Column("listed_up_to", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("published_at", BigInteger, nullable=False),
+    Column("der", LargeBinary),  # last, so that the rest is read without it; NULL once superseded
+    PrimaryKeyConstraint("ca", "crl_shard", "number", "kind"),
+)

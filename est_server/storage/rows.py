@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 Row = dict[str, Any]
+LATEST = (1 << 63) - 1
+"""Later than every `stamp`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -14,6 +14,7 @@ from est_server.storage import rows
 from est_server.storage import sqlite_writes as write
 from est_server.storage import statements as sql
 from est_server.storage.group_commit import GroupCommit
+from est_server.storage.sqlite_crls import SqliteCrls
 from est_server.storage.sqlite_file import connect, make_private
 from est_server.storage.sqlite_pending import SqlitePending
 from est_server.storage.sqlite_reads import SqliteReads
@@ -63,6 +64,7 @@ class SqliteLedger:
         self.pending = SqlitePending(self._reads, self._writer)
         self.revocations = SqliteRevocations(self._reads, self._writer)
         self.supersessions = SqliteSupersessions(self._reads, self._writer)
+        self.crls = SqliteCrls(path, self._reads, self._writer)
 
     # -- one enrollment ---------------------------------------------------------------------
 

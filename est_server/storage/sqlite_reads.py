@@ -67,7 +67,7 @@ class SqliteReads:
                 elif tries := tries - 1:
                     await asyncio.sleep(_BUSY_PAUSE)
                     continue
-                raise _unreadable(error) from error
+                raise unreadable(error) from error
             except (UnicodeEncodeError, OverflowError):
                 return None  # what can't be stored is not there
             else:
@@ -114,7 +114,7 @@ class SqliteReads:
 
     def _hot(self) -> sqlite3.Connection:
         if self._closed:
-            raise _unreadable("it is closed")
+            raise unreadable("it is closed")
         if self._connection is None:
             self._connection = connect(self._path)
         return self._connection
@@ -126,12 +126,12 @@ class SqliteReads:
 
     async def _list(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
         if self._closed:
-            raise _unreadable("it is closed")
+            raise unreadable("it is closed")
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, self._listed, query, values)
         except sqlite3.Error as error:
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
         except (UnicodeEncodeError, OverflowError):
             return []
 
@@ -146,7 +146,8 @@ class SqliteReads:
             raise
 
 
-def _unreadable(error: object) -> BackendUnavailable:
+def unreadable(error: object) -> BackendUnavailable:
+    """Return the failure of a read."""
     return BackendUnavailable(
         "ledger.unavailable",
         "the ledger can't be read now",

@@ -42,6 +42,14 @@ def read_element(der: bytes, at: int = 0) -> tuple[int, int, int]:
     return identifier, start, start + length
 
 
+def header(identifier: int, length: int) -> bytes:
+    """Return identifier and length of an element whose content is too large to be copied."""
+    if length < _LONG_FORM:
+        return bytes((identifier, length))
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((identifier, _LONG_FORM + len(octets))) + octets
+
+
 def children(der: bytes) -> list[bytes]:
     """Return the elements inside the one element that `der` is, each with its own header.
 

@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from est_server.errors import BackendUnavailable
 from est_server.storage import (
+    crl_statements,
     pending_statements,
     revocation_statements,
     schema,
@@ -31,7 +32,13 @@ from est_server.storage.tables import metadata
 
 VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 HEAD = max(VERSIONS.glob("[0-9]*.py")).name[:4]
-MODULES = (statements, pending_statements, revocation_statements, supersession_statements)
+MODULES = (
+    statements,
+    pending_statements,
+    revocation_statements,
+    supersession_statements,
+    crl_statements,
+)
 
 
 @pytest.fixture

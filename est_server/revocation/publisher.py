@@ -1,0 +1,239 @@
+"""Publishes what is due: number, content, signature, ledger, then the world.
+
+    reserve    the number is durable before anything is signed with it
+    snapshot   what the lists say, all as of one moment
+    sign       by the CA's own key, checked before use
+    publish    the bytes are durable; of two publishers one wins, the other's number is never used
+    bring out  into memory for this server's listener, and to a directory for others
+
+A crash between two steps costs a number at most: what is published is brought out at the next turn,
+what is not is planned again. Every process runs a publisher; they need not know of each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from est_server.errors import Conflict, EstServerError
+from est_server.ports.crl import PublishedCrl, crl_file
+from est_server.revocation.documents import Document, document
+from est_server.revocation.planning import extent_of, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from est_server.ports.clock import Clock
+    from est_server.ports.crl import CrlKind, CrlScope
+    from est_server.ports.ledger import Ledger
+    from est_server.ports.publisher import Publisher
+    from est_server.revocation.issuer import CrlIssuer
+    from est_server.revocation.planning import Plan
+
+log = structlog.get_logger("crl")
+
+_AGAIN_AFTER = 5.0  # seconds after a failure, which would come back at once
+_REST = 2.0  # times as long as it took to make a list, so that bulk revocation does not take it all
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A list that was just published here.
+
+    Attributes:
+        crl: the list.
+        waited: seconds from the oldest revocation that it is the first to show; None if it shows
+            nothing new.
+    """
+
+    crl: PublishedCrl
+    waited: float | None
+
+
+@dataclass(slots=True)
+class CrlPublisher:
+    """Publishes the lists of this server's CAs.
+
+    Attributes:
+        issuers: by their CA's name.
+        ledger: numbers, contents, bytes.
+        outlets: further places, by the CA's name.
+        clock: the time.
+        documents: the newest lists by the name of their file.
+    """
+
+    issuers: Mapping[str, CrlIssuer]
+    ledger: Ledger
+    outlets: Mapping[str, Publisher]
+    clock: Clock
+    documents: dict[str, Document] = field(default_factory=dict)
+    _floors: dict[str, int] = field(default_factory=dict)
+    _unchanged: dict[str, int] = field(default_factory=dict)
+    _given_up: dict[str, int] = field(default_factory=dict)
+    _rest_until: dict[str, float] = field(default_factory=dict)
+    _outside: dict[str, int] = field(default_factory=dict)
+
+    async def start(self) -> None:
+        """Create the scopes of the configuration, before a certificate can name their lists.
+
+        Raises:
+            Conflict: ``crl.key``: a CA has another key than its lists.
+        """
+        for issuer in self.issuers.values():
+            for shard in issuer.all_shards():
+                await self.ledger.crls.add_scope(issuer.ca, shard, issuer.key_identifier)
+
+    async def turn(self, forced: frozenset[str] = frozenset()) -> list[Publication]:
+        """Publish what is due and bring out what is new; failures are logged and tried again.
+
+        Args:
+            forced: CAs whose complete lists are wanted in any case.
+
+        Returns:
+            What was published by this turn.
+
+        Raises:
+            BackendUnavailable: the ledger can't be read.
+        """
+        last = await self.ledger.revocations.last_event()
+        sequence = 0 if last is None else last.sequence
+        by_issuer: dict[str, list[CrlScope]] = {name: [] for name in self.issuers}
+        for scope in await self.ledger.crls.scopes():
+            if scope.ca in by_issuer:
+                by_issuer[scope.ca].append(scope)
+        done = await asyncio.gather(
+            *(
+                self._scopes(self.issuers[name], scopes, sequence, forced=name in forced)
+                for name, scopes in by_issuer.items()
+            )
+        )
+        return [publication for publications in done for publication in publications]
+
+    async def _scopes(
+        self, issuer: CrlIssuer, scopes: Sequence[CrlScope], sequence: int, *, forced: bool
+    ) -> list[Publication]:
+        done: list[Publication] = []
+        for scope in scopes:
+            name = crl_file(scope.ca, scope.shard, "base")
+            if asyncio.get_running_loop().time() < self._rest_until.get(name, 0.0):
+                continue
+            try:
+                done += await self._publish(issuer, scope, name, sequence, forced=forced)
+                await self._bring_out(issuer, scope)
+            except Conflict as conflict:
+                log.info("crl.conflict", list=name, rule=conflict.rule, message=conflict.message)
+            except EstServerError as error:
+                self._rest(name, _AGAIN_AFTER)
+                log.error("crl.failed", list=name, rule=error.rule, message=error.message,  # noqa: TRY400 - the rule says it
+                          hint=error.hint)  # fmt: skip
+        return done
+
+    async def _publish(
+        self, issuer: CrlIssuer, scope: CrlScope, name: str, sequence: int, *, forced: bool
+    ) -> list[Publication]:
+        now = self.clock()
+        if scope.last_number == self._given_up.get(name):
+            scope = replace(scope, reserved_at=None)
+        shown = max((crl.extent.sequence for crl in scope.published), default=0)
+        changed = await self._changed(scope, name, shown, sequence)
+        due = plan(scope, issuer.times, now, changed=changed, forced=forced)
+        if due is None:
+            return []
+        begin = asyncio.get_running_loop().time()
+        number = await self.ledger.crls.reserve_number(
+            scope.ca,
+            scope.shard,
+            after=scope.last_number,
+            at_least=await self._floor(issuer, scope, name),
+            at=now,
+        )
+        try:
+            lists = await self._make(issuer, scope, number, due)
+            await self.ledger.crls.publish(lists)
+        except BaseException:
+            self._given_up[name] = number
+            raise
+        waited = await self._waited(scope.ca, shown) if changed else None
+        for crl, der in lists:
+            self.documents[crl_file(crl.ca, crl.shard, crl.kind)] = await document(crl, der)
+            log.info("crl.published", ca=crl.ca, shard=crl.shard, kind=crl.kind, number=crl.number,
+                     octets=crl.size)  # fmt: skip
+        took = asyncio.get_running_loop().time() - begin
+        if not due.base or issuer.times.delta_lifetime is None:
+            self._rest(name, _REST * took)
+        return [Publication(crl, waited) for crl, _ in lists]
+
+    async def _make(
+        self, issuer: CrlIssuer, scope: CrlScope, number: int, due: Plan
+    ) -> list[tuple[PublishedCrl, bytes]]:
+        base = due.refers_to
+        snapshot = await self.ledger.crls.snapshot(
+            scope.ca,
+            scope.shard,
+            now=due.leaves_out,
+            since=None if base is None else base.extent,
+            complete=due.base,
+        )
+        ders = await issuer.lists(scope.shard, number, due, snapshot)
+        extent, at = extent_of(due, snapshot.sequence), self.clock()
+
+        def published(kind: CrlKind, der: bytes) -> PublishedCrl:
+            return PublishedCrl(
+                ca=scope.ca,
+                shard=scope.shard,
+                number=number,
+                kind=kind,
+                base_number=base.number if base is not None and kind == "delta" else None,
+                this_update=due.this_update,
+                next_update=issuer.next_update(due, kind),
+                extent=extent,
+                size=len(der),
+                published_at=at,
+            )
+
+        return [(published(kind, der), der) for kind, der in ders.items()]
+
+    async def _changed(self, scope: CrlScope, name: str, shown: int, sequence: int) -> bool:
+        known = max(shown, self._unchanged.get(name, 0))
+        if sequence <= known:
+            return False
+        if await self.ledger.crls.changed(scope.ca, scope.shard, after=known):
+            return True
+        self._unchanged[name] = sequence
+        return False
+
+    async def _waited(self, ca: str, shown: int) -> float | None:
+        events = await self.ledger.revocations.events(after=shown, limit=100)
+        first = next((event for event in events if event.ca == ca), None)
+        return None if first is None else max(0.0, (self.clock() - first.at).total_seconds())
+
+    async def _floor(self, issuer: CrlIssuer, scope: CrlScope, name: str) -> int:
+        """Return the highest number outside: a ledger that was restored may know a lower one."""
+        if name not in self._floors:
+            outlet = self.outlets.get(issuer.ca)
+            kinds: tuple[CrlKind, ...] = ("base", "delta")
+            names = [crl_file(scope.ca, scope.shard, kind) for kind in kinds]
+            found = [0] if outlet is None else [await outlet.number(one) for one in names]
+            self._floors[name] = max(found)
+        return self._floors[name]
+
+    async def _bring_out(self, issuer: CrlIssuer, scope: CrlScope) -> None:
+        kinds: tuple[CrlKind, ...] = ("base", "delta")
+        for kind in kinds:
+            newest, name = scope.newest(kind), crl_file(scope.ca, scope.shard, kind)
+            held = self.documents.get(name)
+            if newest is not None and (held is None or held.crl.number < newest.number):
+                found = await self.ledger.crls.crl_der(scope.ca, scope.shard, kind)
+                if found is not None and found[0] == newest.number:
+                    held = self.documents[name] = await document(newest, found[1])
+            outlet = self.outlets.get(issuer.ca)
+            if outlet is None or held is None or self._outside.get(name) == held.crl.number:
+                continue
+            await outlet.put(name, held.crl.number, held.der)
+            self._outside[name] = held.crl.number
+
+    def _rest(self, name: str, seconds: float) -> None:
+        self._rest_until[name] = asyncio.get_running_loop().time() + seconds

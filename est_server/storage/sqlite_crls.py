@@ -1,0 +1,227 @@
+"""CRL numbers, contents and bytes in a SQLite ledger; see `est_server.ports.crl`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from est_server.errors import Conflict
+from est_server.ports.crl import COMPLETE, CrlScope, Entry, Extent, PublishedCrl, Snapshot
+from est_server.storage import crl_statements as sql
+from est_server.storage import revocation_statements as revocation
+from est_server.storage import rows
+from est_server.storage.sqlite_execute import execute, find, find_all
+from est_server.storage.sqlite_file import connect
+from est_server.storage.sqlite_reads import prepared, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from est_server.ports.crl import CrlKind, Crls
+    from est_server.storage.group_commit import GroupCommit
+    from est_server.storage.sqlite_reads import SqliteReads
+
+_PIECE = 16384  # entries that are joined at once: enough to be fast, little enough to be small
+_BUSY_FOR = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteCrls:
+    """`Crls` in one file, on the connections of the ledger that it is a part of."""
+
+    _path: Path
+    _reads: SqliteReads
+    _writer: GroupCommit
+
+    async def add_scope(self, ca: str, shard: int, key_identifier: bytes) -> None:
+        await self._writer.run(lambda db: _add_scope(db, ca, shard, key_identifier))
+
+    async def scopes(self) -> Sequence[CrlScope]:
+        found = await self._reads.all(sql.SCOPES)
+        lists: dict[tuple[str, int], list[PublishedCrl]] = {}
+        for row in await self._reads.all(sql.PUBLISHED):
+            crl = _published(row)
+            lists.setdefault((crl.ca, crl.shard), []).append(crl)
+        return [
+            CrlScope(
+                ca=row["ca"],
+                shard=row["crl_shard"],
+                last_number=row["last_number"],
+                reserved_at=rows.time_or_none(row["reserved_at"]),
+                key_identifier=bytes(row["key_identifier"]),
+                published=tuple(lists.get((row["ca"], row["crl_shard"]), ())),
+            )
+            for row in found
+        ]
+
+    async def reserve_number(
+        self, ca: str, shard: int, *, after: int, at_least: int = 0, at: datetime
+    ) -> int:
+        number = max(after, at_least) + 1
+        values = {
+            "of_ca": ca, "shard": shard, "known": after, "next_number": number,
+            "now": rows.stamp(at),
+        }  # fmt: skip
+
+        def work(db: sqlite3.Connection) -> int:
+            if not execute(db, sql.RESERVE_NUMBER, values):
+                raise Conflict("crl.number", f"CA {ca} has another CRL number than {after} by now")
+            return number
+
+        return await self._writer.run(work)
+
+    async def changed(self, ca: str, shard: int, *, after: int) -> bool:
+        values = {"of_ca": ca, "shard": shard, "since_sequence": after}
+        return await self._reads.one(sql.CHANGED[shard == COMPLETE], values) is not None
+
+    async def snapshot(
+        self, ca: str, shard: int, *, now: Extent, since: Extent | None, complete: bool
+    ) -> Snapshot:
+        def work() -> Snapshot:
+            with closing(connect(self._path, wait=_BUSY_FOR)) as db:
+                db.execute("BEGIN")
+                return _snapshot(db, ca, shard, now, since, complete=complete)
+
+        try:
+            return await asyncio.to_thread(work)
+        except sqlite3.Error as error:
+            raise unreadable(error) from error
+
+    async def publish(self, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
+        await self._writer.run(lambda db: _publish(db, lists))
+
+    async def crl_der(self, ca: str, shard: int, kind: CrlKind) -> tuple[int, bytes] | None:
+        values = {"of_ca": ca, "shard": shard, "of_kind": kind}
+        row = await self._reads.one(sql.CRL_DER, values)
+        return None if row is None else (row["number"], bytes(row["der"]))
+
+
+def _add_scope(db: sqlite3.Connection, ca: str, shard: int, key_identifier: bytes) -> None:
+    row = find(db, sql.SCOPE, {"of_ca": ca, "shard": shard})
+    if row is None:
+        new = {
+            "ca": ca, "crl_shard": shard, "last_number": 0, "reserved_at": None,
+            "key_identifier": key_identifier,
+        }  # fmt: skip
+        execute(db, sql.ADD_SCOPE, new)
+    elif bytes(row["key_identifier"]) != key_identifier:
+        raise Conflict(
+            "crl.key",
+            f"the CRLs of CA {ca} belong to another key",
+            hint="give the CA with the new key a name of its own, and keep the old one in "
+            "server.yaml until its certificates have expired",
+        )
+
+
+def _snapshot(
+    db: sqlite3.Connection,
+    ca: str,
+    shard: int,
+    now: Extent,
+    since: Extent | None,
+    *,
+    complete: bool,
+) -> Snapshot:
+    whole = shard == COMPLETE
+    values: dict[str, Any] = {
+        "of_ca": ca,
+        "shard": shard,
+        "expired_before": rows.stamp(now.expired_before),
+        "listed_up_to": now.listed_up_to,
+    }
+    row = find(db, revocation.LAST_SEQUENCE, {})
+    sequence = 0 if row is None else int(row[0])
+    pieces = _pieces(db, values, whole=whole) if complete else None
+    if since is None:
+        return Snapshot(sequence, pieces, ())
+    ends = sorted((rows.stamp(since.expired_before), values["expired_before"]))
+    shown = sorted((since.listed_up_to, now.listed_up_to))
+    values |= {
+        "since_sequence": since.sequence,
+        "ended_from": ends[0],
+        "ended_before": ends[1],
+        "shown_after": shown[0],
+        "shown_up_to": shown[1],
+    }
+    statements = (sql.CHANGED_SINCE[whole], sql.ENDED_BETWEEN[whole], sql.SHOWN_BETWEEN[whole])
+    changed = [_entry(row) for one in statements for row in find_all(db, one, values)]
+    return Snapshot(sequence, pieces, changed)
+
+
+def _pieces(db: sqlite3.Connection, values: dict[str, Any], *, whole: bool) -> list[bytes]:
+    query, picked = prepared(sql.COMPLETE[whole])
+    cursor = db.cursor()
+    cursor.row_factory = None  # plain tuples, a million of them
+    cursor.execute(query, picked(values))
+    pieces = []
+    while found := cursor.fetchmany(_PIECE):
+        pieces.append(b"".join([entry for (entry,) in found]))
+    return pieces
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(
+        serial_number=int(row["serial_number"], 16),
+        not_after=rows.time(row["not_after"]),
+        sequence=row["sequence"],
+        der=row["entry"],
+    )
+
+
+def _publish(db: sqlite3.Connection, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
+    first = lists[0][0]
+    scope = {"of_ca": first.ca, "shard": first.shard}
+    row = find(db, sql.LAST_PUBLISHED, scope)
+    if row is not None and int(row[0]) >= first.number:
+        raise Conflict("crl.superseded", f"CRL {row[0]} of CA {first.ca} is published already")
+    for crl, der in lists:
+        execute(db, sql.ADD_CRL, {**_row(crl), "der": der})
+        older = {**scope, "of_kind": crl.kind, "than": crl.number}
+        execute(db, sql.EMPTY_OLDER, older)
+        # a delta is forgotten with its successor, a complete list when it has ended
+        end = rows.LATEST if crl.kind == "delta" else rows.stamp(crl.this_update)
+        execute(db, sql.DROP_ENDED, {**older, "end": end})
+
+
+def _row(crl: PublishedCrl) -> rows.Row:
+    return {
+        "ca": crl.ca,
+        "crl_shard": crl.shard,
+        "number": crl.number,
+        "kind": crl.kind,
+        "base_number": crl.base_number,
+        "this_update": rows.stamp(crl.this_update),
+        "next_update": rows.stamp(crl.next_update),
+        "sequence": crl.extent.sequence,
+        "expired_before": rows.stamp(crl.extent.expired_before),
+        "listed_up_to": crl.extent.listed_up_to,
+        "size": crl.size,
+        "published_at": rows.stamp(crl.published_at),
+    }
+
+
+def _published(row: sqlite3.Row) -> PublishedCrl:
+    return PublishedCrl(
+        ca=row["ca"],
+        shard=row["crl_shard"],
+        number=row["number"],
+        kind=row["kind"],
+        base_number=row["base_number"],
+        this_update=rows.time(row["this_update"]),
+        next_update=rows.time(row["next_update"]),
+        extent=Extent(
+            sequence=row["sequence"],
+            expired_before=rows.time(row["expired_before"]),
+            listed_up_to=row["listed_up_to"],
+        ),
+        size=row["size"],
+        published_at=rows.time(row["published_at"]),
+    )
+
+
+_: Callable[[Path, SqliteReads, GroupCommit], Crls] = SqliteCrls
