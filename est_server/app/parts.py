@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from est_server.app.clock import system_clock
+from est_server.app.crls import crl_pointers
 from est_server.enrollment.authenticate import AttemptLimits, Authenticator
 from est_server.enrollment.service import Rulebook
 from est_server.errors import BackendUnavailable
 from est_server.pki.path import PathValidator
-from est_server.pki.plan import Pointers
 from est_server.ports.ca import BackendContext, CertificateAuthority
 from est_server.profiles.profile import Issuer
 from est_server.storage import open_ledger, sqlite_path
@@ -39,15 +40,14 @@ def issuers_of(
 ) -> dict[str, Issuer]:
     """Return what decisions need to know of each CA."""
     public = configuration.server.listeners.public
-    return {
-        name: Issuer(
-            name,
-            authority.certificates().issuer,
-            Pointers() if public is None
-            else Pointers(ca_issuers=(f"{public.url.rstrip('/')}/aia/{name}.cer",)),
-        )
-        for name, authority in authorities.items()
-    }  # fmt: skip
+    base = "" if public is None else public.url.rstrip("/")
+    found = {}
+    for name, authority in authorities.items():
+        pointers, shards = crl_pointers(configuration, name, authority)
+        if public is not None:
+            pointers = replace(pointers, ca_issuers=(f"{base}/aia/{name}.cer",))
+        found[name] = Issuer(name, authority.certificates().issuer, pointers, shards)
+    return found
 
 
 def rulebook_of(

@@ -12,6 +12,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.app.clock import system_clock
+from est_server.app.crls import open_crls
 from est_server.app.listeners import key_signer, listen, pages_of, proxies_of, tls_context
 from est_server.app.node import Node
 from est_server.app.parts import open_authorities, ready_ledger, rulebook_of
@@ -76,6 +77,7 @@ class Server:
         proxies = proxies_of(server.listeners.est)
         self._est = EstEndpoint(service, pages, self._limits, server.realm, proxies)
         self._tls = ServerTls(tls_context(server.listeners.est, base, ask=True))
+        self._crls = open_crls(self._configuration, self._authorities, self._ledger)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
@@ -90,6 +92,7 @@ class Server:
             await self._reconcile()
             await self._check_health()
             await self._remember()
+            await self._crls.start()
             await self._listen(stack)
             self._announce()
             async with running(self._works()):
@@ -111,6 +114,7 @@ class Server:
             Periodic("health", _HEALTH_SECONDS, self._check_health),
             Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
             Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
+            *self._crls.works(),
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -123,7 +127,8 @@ class Server:
                 name: authority.certificates().issuer.public_bytes(Encoding.DER)
                 for name, authority in self._authorities.items()
             }
-            await listen(stack, listeners.public.listen, ValidationEndpoint(issuers).handle, limits)
+            public = ValidationEndpoint(issuers, self._crls.endpoint()).handle
+            await listen(stack, listeners.public.listen, public, limits)
         admin = AdminEndpoint(self._ledger, self._health)
         tls = ServerTls(tls_context(listeners.admin, base, ask=False))
         await listen(stack, listeners.admin.listen, admin.handle, limits, (tls, seconds))

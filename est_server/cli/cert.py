@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from est_server.cli.cert_revoke import event_dict, release, revoke
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, duration, opened
 from est_server.cli.output import iso, show, show_list
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from est_server.ports.ledger import CertificateRecord, Ledger
 
-app = command_group("Certificates in the ledger: list, show, export.")
+app = command_group("Certificates in the ledger: list, show, export, revoke, release.")
+app.command()(revoke)
+app.command()(release)
 
 SerialArgument = Annotated[str, typer.Argument(help="Serial number in hexadecimal, like 4f:0a….")]
 _PAGE = 500
@@ -40,6 +43,8 @@ def certificate_dict(found: CertificateRecord) -> dict[str, Any]:
         "replaces": None if found.replaces is None else f"{found.replaces:x}",
         "revoked_at": iso(found.revoked_at),
         "revocation_reason": found.revocation_reason,
+        "invalidity_date": iso(found.invalidity_date),
+        "crl_shard": found.crl_shard,
     }
 
 
@@ -53,16 +58,22 @@ def serial_number(text: str) -> int | None:
         return None
 
 
-async def _by_serial(ledger: Ledger, text: str) -> CertificateRecord:
+async def by_serial(ledger: Ledger, text: str, ca: str | None = None) -> list[CertificateRecord]:
+    """Return the certificates with a serial number, one of each CA that used it.
+
+    Raises:
+        Malformed: ``serial.invalid``.
+        NotFound: ``serial.unknown``.
+    """
     from est_server.errors import Malformed, NotFound
 
     number = serial_number(text)
     if number is None:
         raise Malformed("serial.invalid", f"{text!r} is no serial number in hexadecimal")
-    found = await ledger.certificates(serial_number=number)
+    found = [one for one in await ledger.certificates(serial_number=number) if ca in {None, one.ca}]
     if not found:
         raise NotFound("serial.unknown", f"no certificate has serial {text}")
-    return found[0]
+    return found
 
 
 @app.command("list")
@@ -70,7 +81,8 @@ def list_(
     device: Annotated[str | None, typer.Option(metavar="ID", help="Only of this device.")] = None,
     profile: Annotated[str | None, typer.Option(help="Only of this profile.")] = None,
     status: Annotated[
-        Literal["good", "revoked", "presumed"] | None, typer.Option(help="Only in this status.")
+        Literal["good", "held", "revoked", "presumed"] | None,
+        typer.Option(help="Only in this status."),
     ] = None,
     expiring: Annotated[
         str | None, typer.Option(metavar="SPAN", help="Only those that end within, like 30d.")
@@ -82,7 +94,8 @@ def list_(
     """List certificates, newest first.
 
     JSON: [{"serial", "ca", "status", "subject", "profile", "identity", "device", "not_before",
-    "not_after", "issued_at", "request", "replaces", "revoked_at", "revocation_reason"}].
+    "not_after", "issued_at", "request", "replaces", "revoked_at", "revocation_reason",
+    "invalidity_date", "crl_shard"}].
 
     Example: est-server cert list --expiring 30d --status good
     """
@@ -128,23 +141,31 @@ def show_(
 
     JSON: as list, with "issuer", "subject_alternative_names", "key_algorithm" and "fingerprint";
     these are null where nobody has seen the certificate (status presumed). "superseded_from" and
-    "superseded_by" are when it is revoked, and the request of the certificate in its place.
+    "superseded_by" are when it is revoked, and the request of the certificate in its place;
+    "events" is what revoke and release did (as `cert revoke` tells it).
 
     Example: est-server cert show 4f0a…
     """
 
     async def work() -> dict[str, Any]:
         async with opened(config) as (_, ledger):
-            found = await _by_serial(ledger, serial)
+            found, *_ = await by_serial(ledger, serial)
+            events = await ledger.revocations.events(serial_number=found.serial_number)
             planned = await ledger.supersessions.of_certificate(found.ca, found.serial_number)
             return {
                 **certificate_dict(found),
                 **_content(found.der),
                 "superseded_from": iso(planned[0].plan.due_at) if planned else None,
                 "superseded_by": planned[0].request_id if planned else None,
+                "events": [event_dict(event) for event in events if event.ca == found.ca],
             }
 
-    show(output, asyncio.run(work()))
+    found = asyncio.run(work())
+    show(output, found, hidden=("events",))
+    if output == "table" and found["events"]:
+        print("\nrevocation")
+        columns = ("sequence", "at", "action", "reason", "actor", "note")
+        show_list(output, found["events"], columns)
 
 
 def _content(der: bytes | None) -> dict[str, Any]:
@@ -194,7 +215,7 @@ def export(
         from est_server.errors import NotFound
 
         async with opened(config) as (configuration, ledger):
-            found = await _by_serial(ledger, serial)
+            found, *_ = await by_serial(ledger, serial)
             if found.der is None:
                 raise NotFound("certificate.presumed", "nobody has seen this certificate")
             if form == "der":

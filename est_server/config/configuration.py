@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from est_server.config.backends import installed
 from est_server.config.connections import check_connections
+from est_server.config.crl import check_crl_names, lint_crl
 from est_server.config.files import Files
-from est_server.config.lints import lint_pointers, lint_superseding
+from est_server.config.lints import lint_deltas, lint_pointers, lint_superseding
 from est_server.config.profile_files import read_profiles
 from est_server.config.server import ServerModel
 from est_server.config.server_file import check_listeners, check_secrets, read_cas, read_trust
@@ -17,7 +18,7 @@ from est_server.errors import ConfigurationError, Problem
 from est_server.profiles.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from importlib.metadata import EntryPoint
     from pathlib import Path
 
@@ -77,20 +78,12 @@ class Configuration:
 
         Raises:
             ConfigurationError: E200, a profile's CA is not among them: at a reload, a CA that was
-                added since the start.
+                added since the start; E270, its certificates would name a list or a responder
+                that the CA does not have.
         """
-        missing = tuple(
-            Problem(
-                profile.document.value("ca"),
-                "E200",
-                f"ca: CA {profile.model.ca!r} is not open",
-                "a CA that was added takes effect at the next start",
-            )
-            for profile in self.profiles.values()
-            if profile.model.ca not in issuers
-        )
+        missing = [*self._without_ca(issuers), *self._without_list(issuers)]
         if missing:
-            raise ConfigurationError(missing)
+            raise ConfigurationError(tuple(missing))
         return {
             name: Profile(
                 name=name,
@@ -103,6 +96,27 @@ class Configuration:
             )
             for name, profile in self.profiles.items()
         }
+
+    def _without_ca(self, issuers: Mapping[str, Issuer]) -> Iterator[Problem]:
+        for profile in self.profiles.values():
+            if (name := profile.model.ca) not in issuers:
+                text = f"ca: CA {name!r} is not open"
+                hint = "a CA that was added takes effect at the next start"
+                yield Problem(profile.document.value("ca"), "E200", text, hint)
+
+    def _without_list(self, issuers: Mapping[str, Issuer]) -> Iterator[Problem]:
+        for profile in self.profiles.values():
+            issuer = issuers.get(profile.model.ca)
+            for index, pointer in enumerate(profile.model.certificate.pointers):
+                if pointer == "ca-issuers" or issuer is None or issuer.publishes(pointer):
+                    continue
+                path = ("certificate", "pointers", index)
+                text = f"certificate.pointers.{index}: CA {issuer.name} publishes no {pointer}"
+                hint = (
+                    "it takes a public listener, a CA whose key this server may use and whose "
+                    "certificate has cRLSign, and no `enabled: false`"
+                )
+                yield Problem(profile.document.value(*path), "E270", text, hint)
 
 
 def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configuration:
@@ -130,6 +144,9 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
     profiles = read_profiles(files, document)
     if server is not None:
         files.extend(lint_pointers(document, server, profiles.files))
+        files.extend(check_crl_names(document, server))
+        files.extend(lint_crl(document, server))
+        files.extend(lint_deltas(server, profiles.files))
         files.extend(lint_superseding(server, profiles.files))
         files.extend(check_connections(server, profiles.files))
     # 4 all or nothing

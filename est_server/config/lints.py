@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 _CLIENT = {"clientAuth", CLIENT_AUTH, "2.5.29.37.0"}
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
-_POINTERS = {
-    "crl": "crl",
-    "delta-crl": "freshest_crl",
-    "ocsp": "ocsp",
-    "ca-issuers": "ca_issuers",
-}
 
 
 def lint_profile(document: Document, model: ProfileModel) -> Iterator[Problem]:
@@ -126,6 +120,18 @@ def lint_pointers(
         yield Problem(at, "W206", text, hint, severity="warning")
 
 
+def lint_deltas(server: ServerModel, profiles: Mapping[str, ProfileFile]) -> Iterator[Problem]:
+    """Yield warnings about certificates whose relying parties hear of a revocation late."""
+    for file in profiles.values():
+        wanted = file.model.certificate.pointers
+        ca = server.cas.get(file.model.ca)
+        deltas = ca is not None and (ca.crl is None or ca.crl.delta)
+        if deltas and "crl" in wanted and "delta-crl" not in wanted:
+            text = "many relying parties look for delta CRLs in the certificate only"
+            hint = "add delta-crl (RFC 5280 4.2.1.15)"
+            yield _warning(file.document, "W273", text, hint, "certificate", "pointers")
+
+
 def lint_against_issuers(
     configuration: Configuration, issuers: Mapping[str, Issuer], now: datetime
 ) -> tuple[Problem, ...]:
@@ -146,7 +152,7 @@ def lint_against_issuers(
             hint = "renew the CA, or shorten the lifetime"
             found.append(_warning(document, "W202", text, hint, "certificate", "lifetime"))
         for index, pointer in enumerate(content.pointers):
-            if not getattr(issuer.pointers, _POINTERS[pointer]):
+            if not issuer.publishes(pointer):
                 text = f"CA {issuer.name} publishes no {pointer}: certificates won't carry it"
                 path = ("certificate", "pointers", index)
                 found.append(_warning(document, "W210", text, None, *path))

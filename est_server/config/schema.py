@@ -39,11 +39,13 @@ def server_schema(backends: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     """
     schema = _schema(ServerModel, "est-server server.yaml")
     definitions: dict[str, Any] = schema["$defs"]
+    shared = dict(definitions["Ca"]["properties"])
     choices: list[dict[str, Any]] = []
     for name, model in sorted(backends.items()):
         part = _for_editors(model.model_json_schema(by_alias=True, schema_generator=_Generator))
         definitions.update(part.pop("$defs", {}))
-        part["properties"] = {"backend": {"const": name}, **part.get("properties", {})}
+        own = part.get("properties", {})
+        part["properties"] = {**shared, "backend": {"const": name}, **own}
         part["required"] = ["backend", *part.get("required", [])]
         choices.append(part)
     definitions["Ca"] = {"oneOf": choices} if choices else definitions["Ca"]

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from est_server.config.crl import Crl
 from est_server.ports.ephemeral import Budget
 from est_server.ports.secret import Secret
 from est_server.profiles.scalars import Duration, Strict, duration_text
@@ -187,11 +188,14 @@ class Listeners(Strict):
 
 
 class Ca(BaseModel):
-    """One certificate authority; the keys beside `backend` are the backend's own."""
+    """One certificate authority; what is not named here is the backend's own."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     backend: str = Field(description="which kind of CA: soft, or another that is installed")
+    crl: Crl | None = Field(
+        default=None, description="absent: published with the defaults if the CA's key is local"
+    )
 
 
 class State(Strict):

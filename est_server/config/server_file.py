@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from est_server.config.backends import BackendUnusableError, find_backend
 from est_server.config.certificates import read_certificates, read_trust_store
 from est_server.config.secrets import check_secret, secrets_in
+from est_server.config.server import Ca
 from est_server.config.system_trust import SYSTEM, system_trust_store
 from est_server.config.validate import validate_data
 
@@ -45,7 +46,7 @@ def read_cas(
             at = document.value("cas", name, "backend")
             files.error(at, error.code, f"cas.{name}.backend: {error}", error.hint)
             continue
-        own = {key: value for key, value in keys.items() if key != "backend"}
+        own = {key: value for key, value in keys.items() if key not in Ca.model_fields}
         made, problems = validate_data(document, backend.settings_model, own, ("cas", name))
         files.extend(problems)
         if made is not None:

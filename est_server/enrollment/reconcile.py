@@ -84,4 +84,5 @@ def presumed_certificate(request: RequestRecord) -> CertificateRecord:
         not_before=datetime.fromisoformat(plan["not_before"]),
         not_after=datetime.fromisoformat(plan["not_after"]),
         issued_at=request.created_at,
+        crl_shard=plan.get("crl_shard", 0),
     )

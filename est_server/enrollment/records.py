@@ -119,6 +119,7 @@ def certificate_record(
         not_after=plan.not_after,
         issued_at=request.created_at,
         replaces=reservation.replaces,
+        crl_shard=plan.crl_shard,
     )
 
 

@@ -252,6 +252,7 @@ class EnrollmentService:
             plan, window_start = replace(plan, spki=made.spki), now
             decision = superseding(decision, earlier)
         serial_number = x509.random_serial_number()
+        plan = plan.numbered(serial_number, profile.issuer.crl_shards)
         claim = claim_of(profile, facts, review, now)
         reservation = reservation_for(
             profile, facts, device, decision, plan, key, serial_number, claim

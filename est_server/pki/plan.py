@@ -7,7 +7,7 @@ comes back is compared with it (`est_server.pki.check`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cryptography import x509
+
+
+SHARD = "{shard}"
+"""Stands in URLs of CRLs where the number of the partial one belongs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,14 @@ class Pointers:
     freshest_crl: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
     ca_issuers: tuple[str, ...] = ()
+
+    def in_shard(self, shard: int) -> Pointers:
+        """Return the pointers of a certificate in a partial CRL: URLs with its number."""
+        return replace(
+            self,
+            crl=tuple(url.replace(SHARD, str(shard)) for url in self.crl),
+            freshest_crl=tuple(url.replace(SHARD, str(shard)) for url in self.freshest_crl),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,7 @@ class CertificatePlan:
         extended_key_usage: dotted OIDs, in order.
         certificate_policies: dotted OIDs, in order.
         pointers: CRL, delta CRL, OCSP and issuer URLs.
+        crl_shard: the partial CRL that `pointers` name; 0 without.
         ocsp_nocheck: nobody needs to ask for its status (RFC 6960 4.2.2.2.1): responders only.
     """
 
@@ -62,7 +75,15 @@ class CertificatePlan:
     extended_key_usage: tuple[str, ...]
     certificate_policies: tuple[str, ...] = ()
     pointers: Pointers = Pointers()
+    crl_shard: int = 0
     ocsp_nocheck: bool = False
+
+    def numbered(self, serial_number: int, crl_shards: int) -> CertificatePlan:
+        """Return the plan for a serial number, which chooses the partial CRL once and for all."""
+        if not crl_shards:
+            return self
+        shard = serial_number % crl_shards + 1
+        return replace(self, crl_shard=shard, pointers=self.pointers.in_shard(shard))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan in JSON's types, for the ledger and for people."""
@@ -80,6 +101,7 @@ class CertificatePlan:
             "extended_key_usage": list(self.extended_key_usage),
             "certificate_policies": list(self.certificate_policies),
             "crl": list(self.pointers.crl),
+            "crl_shard": self.crl_shard,
             "freshest_crl": list(self.pointers.freshest_crl),
             "ocsp": list(self.pointers.ocsp),
             "ca_issuers": list(self.pointers.ca_issuers),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from est_server.errors import Position
     from est_server.profiles.compiled import Compiled
-    from est_server.profiles.model import ProfileModel
+    from est_server.profiles.model import Pointer, ProfileModel
     from est_server.profiles.rules import CelRule
 
 ConfigPath = tuple[str | int, ...]
@@ -32,11 +32,25 @@ class Issuer:
         name: the CA's name in server.yaml.
         certificate: its current certificate; bounds the validity of what it issues.
         pointers: its URLs; a profile picks which of them a certificate carries.
+        crl_shards: how many partial CRLs it has: each certificate names one of them, and its URL
+            has ``{shard}`` where the number belongs. 0 without.
     """
 
     name: str
     certificate: x509.Certificate
     pointers: Pointers = field(default_factory=Pointers)
+    crl_shards: int = 0
+
+    def publishes(self, pointer: Pointer) -> bool:
+        """Tell whether there is a URL for what a profile calls `pointer`."""
+        urls = self.pointers
+        found = {
+            "crl": urls.crl,
+            "delta-crl": urls.freshest_crl,
+            "ocsp": urls.ocsp,
+            "ca-issuers": urls.ca_issuers,
+        }
+        return bool(found[pointer])
 
 
 @dataclass(frozen=True, slots=True)

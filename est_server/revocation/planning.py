@@ -88,12 +88,12 @@ def plan(
         return Plan(
             base=True, refers_to=None, this_update=this_update, leaves_out=Extent(0, this_update)
         )
-    if base.this_update == this_update:
-        return None  # what is issued at the same time has the same number (RFC 5280 5.2.3)
+    if this_update in {crl.this_update for crl in (base, delta) if crl is not None}:
+        # what is issued at the same time has the same number (RFC 5280 5.2.3), and clients that
+        # ask by If-Modified-Since know seconds only
+        return None
     deltas = times.delta_lifetime is not None
     if forced or _base_due(base, delta, times, now, changed=changed):
-        if delta is not None and delta.this_update == this_update:
-            return None
         return Plan(
             base=True,
             refers_to=_oldest(scope, now) if deltas else None,

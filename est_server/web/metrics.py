@@ -35,3 +35,21 @@ PENDING_OLDEST = Gauge(
     "est_server_pending_oldest_seconds", "how long the oldest of them has waited, 0 without any"
 )
 CA_HEALTH = Gauge("est_server_ca_healthy", "1 if the last test signature succeeded", ("ca",))
+_LIST = ("ca", "shard", "kind")
+CRL_NUMBER = Gauge("est_server_crl_number", "number of the newest list", _LIST)
+CRL_SIZE = Gauge("est_server_crl_size_bytes", "octets of the newest list", _LIST)
+CRL_THIS_UPDATE = Gauge(
+    "est_server_crl_this_update_timestamp_seconds", "when the newest list was made", _LIST
+)
+CRL_NEXT_UPDATE = Gauge(
+    "est_server_crl_next_update_timestamp_seconds", "when the newest list ends", _LIST
+)
+CRL_PUBLISHED = Counter(
+    "est_server_crl_published_total", "lists published by this process", ("ca", "kind")
+)
+CRL_PROPAGATION = Histogram(
+    "est_server_crl_propagation_seconds",
+    "from a revocation to the first list that shows it",
+    ("kind",),
+    buckets=(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 60),
+)

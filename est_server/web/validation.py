@@ -1,6 +1,7 @@
 """The public listener: what relying parties fetch over plain HTTP (RFC 5280 4.2.2.1).
 
 GET /aia/<ca>.cer       the issuing CA's certificate, DER
+GET /crl/…              see `est_server.web.crl`
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
+from est_server.web.crl import PATH as CRL_PATH
 from est_server.web.errors import Answer
 from est_server.web.http import SERVER, respond
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from est_server.web.crl import CrlEndpoint
 
 _AIA = "/aia/"
 _CER = ".cer"
@@ -27,13 +31,17 @@ class ValidationEndpoint:
 
     Attributes:
         issuers: DER certificate of each CA, by its name in server.yaml.
+        crls: revocation lists.
     """
 
     issuers: Mapping[str, bytes]
+    crls: CrlEndpoint
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         path = request.rel_url.path
+        if path.startswith(CRL_PATH):
+            return self.crls.answer(request)
         name = path.removeprefix(_AIA).removesuffix(_CER)
         der = self.issuers.get(name)
         if der is None or path != f"{_AIA}{name}{_CER}":

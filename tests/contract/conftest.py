@@ -3,18 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from est_server.storage.schema import upgrade_schema
-from est_server.storage.sqlite import SqliteLedger
-
-
-def sqlite(tmp_path):
-    path = tmp_path / "ledger.db"
-    upgrade_schema(path)
-    return lambda node="": SqliteLedger(path, node)
-
-
-LEDGERS = {"sqlite": sqlite}
+from ledger_adapters import LEDGERS
 
 
 @pytest.fixture(params=LEDGERS)

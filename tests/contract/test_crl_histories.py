@@ -9,10 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import LEDGERS
 from crl_world import HOUR, SECOND, CrlWorld, applied, listed
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from ledger_adapters import LEDGERS
 
 from est_server.errors import Conflict
 from est_server.revocation.planning import CrlTimes

@@ -56,6 +56,18 @@ def test_profiles_are_compiled_once_their_ca_is_open(folder):
     assert codes(refused.value.problems) == ["E200"]
 
 
+@pytest.mark.parametrize("pointer", ["crl", "delta-crl", "ocsp"])
+def test_a_pointer_to_what_the_ca_can_not_publish_is_a_mistake(folder, pointer):
+    folder.change(DEVICE, "90d}", f"90d, pointers: [{pointer}, ca-issuers]}}")
+    loaded = folder.load()
+    with pytest.raises(ConfigurationError) as refused:
+        loaded.compile({"issuing": issuer()})
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.position) == ("E270", folder.place(DEVICE, pointer))
+    name = {"crl": "crl", "delta-crl": "freshest_crl", "ocsp": "ocsp"}[pointer]
+    assert loaded.compile({"issuing": issuer(**{name: ("http://x/",)})})
+
+
 def test_six_mistakes_have_six_places_in_one_run(folder):
     folder.write(
         DEVICE,
@@ -203,6 +215,21 @@ def system_anchors(world: World) -> Position:
     return change(DEVICE, "credential: {}", method, "acme")(world)
 
 
+def collision(world: World) -> Position:
+    """Return a mistake: a CA has the name that another gives to a partial list."""
+    text = world.read("server.yaml")
+    ca = text[text.index("  issuing:") : text.index("trust:")]
+    world.change("server.yaml", "trust:", ca.replace("issuing:", "issuing-7:") + "trust:")
+    return world.place("server.yaml", "issuing-7")
+
+
+def unfetchable(world: World) -> Position:
+    """Return a mistake: lists without a listener."""
+    world.change("server.yaml", 'listeners:\n  public: {url: "http://pki.example.net"}\n', "")
+    world.change("server.yaml", "passphrase", "crl: {directory: crl}\n    passphrase")
+    return world.place("server.yaml", "crl")
+
+
 SAN = "subject_alternative_names: "
 WHEN = "when: device.id == request.key"
 MISTAKES = [
@@ -341,6 +368,27 @@ MISTAKES = [
     ("W231", add(DEVICE, "approval: {mode: manual}\n", "manual")),
     ("E208", add(DEVICE, "approval: {mode: manual, when: devise.id}\n", "devise")),
     ("W212", change(DEVICE, "30d", "30d, old: supersede, after: 23h", "23h")),
+    ("E104", change("server.yaml", "passphrase", "crl: {shards: 257}\n    passphrase", "257")),
+    (
+        "E104",
+        change(
+            "server.yaml",
+            "passphrase",
+            "crl: {lifetime: 1h, interval: 1h}\n    passphrase",
+            "crl",
+        ),
+    ),
+    ("E271", collision),
+    (
+        "W270",
+        change("server.yaml", "passphrase", "crl: {interval: 13h}\n    passphrase", "13h"),
+    ),
+    (
+        "W271",
+        change("server.yaml", "passphrase", "crl: {delta_lifetime: 24h}\n    passphrase", "24h"),
+    ),
+    ("W272", unfetchable),
+    ("W273", change(DEVICE, "90d}", "90d, pointers: [crl]}", "pointers")),
     ("W211", change(DEVICE, "authenticate:\n  - credential: {}\n", "authenticate: []\n", "auth")),
 ]
 
@@ -357,7 +405,7 @@ def test_a_mistake_has_its_code_and_its_place(folder, monkeypatch, code, make):
 
 
 def test_every_code_of_a_file_has_a_test():
-    elsewhere = {"W202", "W209", "W210", "W301", "W302", "W303"}
+    elsewhere = {"E270", "W202", "W209", "W210", "W301", "W302", "W303"}
     assert {code for code, _ in MISTAKES} | elsewhere == set(CODES)
 
 
@@ -451,9 +499,10 @@ def test_other_files_in_the_folder_are_not_profiles(folder):
 
 
 def test_warnings_that_need_the_issuers_and_the_time(folder):
-    folder.change(DEVICE, "90d}", "90d, pointers: [crl, ca-issuers]}")
+    folder.change(DEVICE, "90d}", "90d, pointers: [crl, delta-crl, ca-issuers]}")
     found = folder.load()
-    issuers = {"issuing": issuer(ca_issuers=("http://pki.example.net/aia/issuing.cer",))}
+    urls = {name: (f"http://pki.example.net/{name}",) for name in ("freshest_crl", "ca_issuers")}
+    issuers = {"issuing": issuer(**urls)}
     problems = lint_against_issuers(found, issuers, NOW)
     assert [(p.code, p.position) for p in problems] == [("W210", folder.place(DEVICE, "crl"))]
     end = issuers["issuing"].certificate.not_valid_after_utc

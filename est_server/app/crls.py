@@ -1,0 +1,156 @@
+"""Revocation lists, put together: who publishes what, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from cryptography import x509
+
+from est_server.app.clock import system_clock
+from est_server.app.periodic import Periodic
+from est_server.config.crl import Crl
+from est_server.errors import ConfigurationError, Problem
+from est_server.pki.authority import authority_key_identifier
+from est_server.pki.plan import SHARD, Pointers
+from est_server.ports.crl import COMPLETE, crl_file
+from est_server.revocation.issuer import CrlIssuer
+from est_server.revocation.publisher import CrlPublisher
+from est_server.storage.crl_directory import CrlDirectory
+from est_server.web import metrics
+from est_server.web.crl import PATH, CrlEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from est_server.config.configuration import Configuration
+    from est_server.ports.ca import CertificateAuthority, SignsTbs
+    from est_server.ports.ledger import Ledger
+
+_TURN_SECONDS = 0.25
+"""Between two looks: a revocation is on a delta CRL within two seconds (one of them its own)."""
+
+
+def crl_section(
+    configuration: Configuration, name: str, authority: CertificateAuthority
+) -> Crl | None:
+    """Return how a CA's lists are published here; None: they are not.
+
+    Without a section of its own, a CA publishes whose key this server may use.
+
+    Raises:
+        ConfigurationError: E270: the section asks for lists that the CA can't sign.
+    """
+    server = configuration.server
+    section = server.cas[name].crl
+    able = authority.capabilities.signs_tbs and _may_sign(authority.certificates().issuer)
+    if section is None:
+        return Crl() if able and server.listeners.public is not None else None
+    if not section.enabled:
+        return None
+    if not able:
+        text = f"cas.{name}.crl: this CA's key can't sign lists here, or its certificate may not"
+        hint = "its own CA publishes them; otherwise the certificate needs cRLSign"
+        at = configuration.document.key("cas", name, "crl")
+        raise ConfigurationError((Problem(at, "E270", text, hint),))
+    return section
+
+
+def crl_url(configuration: Configuration, section: Crl) -> str | None:
+    """Return where lists are, with a slash at its end; None if nobody serves them."""
+    if section.url is not None:
+        return section.url.rstrip("/") + "/"
+    public = configuration.server.listeners.public
+    return None if public is None else public.url.rstrip("/") + PATH
+
+
+def crl_pointers(
+    configuration: Configuration, name: str, authority: CertificateAuthority
+) -> tuple[Pointers, int]:
+    """Return what certificates of a CA may say about its lists, and how many partial ones."""
+    section = crl_section(configuration, name, authority)
+    url = None if section is None else crl_url(configuration, section)
+    if section is None or url is None:
+        return Pointers(), 0
+    shard = SHARD if section.shards else COMPLETE
+    return Pointers(
+        crl=(url + crl_file(name, shard, "base"),),
+        freshest_crl=(url + crl_file(name, shard, "delta"),) if section.delta else (),
+    ), section.shards
+
+
+def open_crls(
+    configuration: Configuration,
+    authorities: Mapping[str, CertificateAuthority],
+    ledger: Ledger,
+) -> Crls:
+    """Return the publisher of every CA that has one."""
+    issuers: dict[str, CrlIssuer] = {}
+    outlets: dict[str, CrlDirectory] = {}
+    for name, authority in authorities.items():
+        section = crl_section(configuration, name, authority)
+        if section is None:
+            continue
+        certificate = authority.certificates().issuer
+        issuers[name] = CrlIssuer(
+            ca=name,
+            signer=cast("SignsTbs", authority),
+            subject=certificate.subject.public_bytes(),
+            key_identifier=authority_key_identifier(certificate).key_identifier or b"",
+            times=section.times(),
+            shards=section.shards,
+            url=crl_url(configuration, section),
+        )
+        if section.directory is not None:
+            outlets[name] = CrlDirectory(configuration.base / section.directory)
+    return Crls(CrlPublisher(issuers, ledger, outlets, system_clock))
+
+
+@dataclass(frozen=True, slots=True)
+class Crls:
+    """Revocation lists in this process."""
+
+    publisher: CrlPublisher
+
+    async def start(self) -> None:
+        """Make the scopes, and publish what is due before anybody asks.
+
+        Raises:
+            Conflict: ``crl.key``: a CA has another key than its lists.
+        """
+        await self.publisher.start()
+        await self._turn()
+
+    def works(self) -> tuple[Periodic, ...]:
+        """Return what has to be done again and again."""
+        return (Periodic("crl", _TURN_SECONDS, self._turn),)
+
+    def endpoint(self) -> CrlEndpoint:
+        """Return what hands the lists out."""
+        keep = {
+            name: issuer.times.interval
+            for name, issuer in self.publisher.issuers.items()
+            if issuer.times.delta_lifetime is not None
+        }
+        return CrlEndpoint(self.publisher.documents, keep, system_clock)
+
+    async def _turn(self) -> None:
+        for done in await self.publisher.turn():
+            metrics.CRL_PUBLISHED.labels(done.crl.ca, done.crl.kind).inc()
+            if done.waited is not None:
+                metrics.CRL_PROPAGATION.labels(done.crl.kind).observe(done.waited)
+        for document in self.publisher.documents.values():
+            crl = document.crl
+            labels = (crl.ca, str(crl.shard), crl.kind)
+            metrics.CRL_NUMBER.labels(*labels).set(crl.number)
+            metrics.CRL_SIZE.labels(*labels).set(crl.size)
+            metrics.CRL_THIS_UPDATE.labels(*labels).set(crl.this_update.timestamp())
+            metrics.CRL_NEXT_UPDATE.labels(*labels).set(crl.next_update.timestamp())
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return usage.crl_sign
