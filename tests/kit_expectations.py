@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from interop.conformance.run import cases
 
-NOT_HERE = {
-    "nothing_to_say": "a profile always allows a key, so csrattrs always says something",
-}
+NOT_HERE: dict[str, str] = {}
 """Checks that can't be put to our server, with the reason."""
 
 ELSEWHERE = {
@@ -14,17 +12,24 @@ ELSEWHERE = {
     "csrattrs_ask_for_it": "bound",
     "no_scheme_to_offer": "idevid",
     "alternative_names_in_another_order": "names",
+    "nothing_to_say": "silent",
+    "retry_after": "review",
 }
 """Checks that another label than `interop` is needed for."""
 
 AWAITED = {
-    "retry_after": "pending",
     "the_requests_key_is_ignored": "serverkeygen",
     "two_parts": "serverkeygen",
     "the_key_is_the_certificates": "serverkeygen",
     "an_unknown_key_identifier": "serverkeygen",
 }
 """Checks of what tests of their own show."""
+
+UNBROKEN = {
+    "plain_http": "the listener would have to speak both",
+    "tls_exporter": "a server that takes none is not at fault (SHOULD): not applicable",
+}
+"""Checks that no fault of `faults.py` turns red, with the reason."""
 
 
 def numbers_of_the_kit() -> set[int]:

@@ -10,23 +10,18 @@ from cryptography.x509.name import _ASN1Type
 from interop.conformance.asking import (
     alternative_names,
     base64,
-    certification_request,
     self_signed_certificate,
 )
 from interop.conformance.case import case, require, skip
 from interop.conformance.connection import ConnectionFailed
-from interop.conformance.target import PKCS10, Target, shown
+from interop.conformance.target import PKCS10, Target, alternative_names_of, shown
 
 if TYPE_CHECKING:
     from interop.conformance.http import Response
 
 
 def _names(target: Target) -> list[x509.GeneralName]:
-    try:
-        extensions = target.enrolled().certificate.extensions
-        return list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound:
-        return []
+    return alternative_names_of(target.enrolled().certificate)
 
 
 def _again(target: Target, key: object, subject: x509.Name | None = None,
@@ -132,8 +127,8 @@ def alternative_names_in_another_order(target: Target) -> None:
 @case(124, "RFC 7030 3.3.2")
 def without_a_certificate(target: Target) -> None:
     """Without a client certificate there is no renewal."""
-    own = target.enrolled()
-    body = base64(certification_request(target.key(), own.certificate.subject))
+    _offered(target)
+    body = base64(target.renewal(target.key()))
     answer = target.send("POST", target.path("simplereenroll"), (PKCS10,), body)
     require(answer.status in {401, 403}, f"status {answer.status} in place of 403")
     require(answer.status == 403 or answer.get("WWW-Authenticate"), "401 without a challenge")
@@ -142,10 +137,13 @@ def without_a_certificate(target: Target) -> None:
 @case(125, "RFC 7030 3.3.2")
 def a_certificate_of_another_ca(target: Target) -> None:
     """A certificate with the right names from anybody else is refused."""
+    _offered(target)
     key, subject = target.key(), target.enrolled().certificate.subject
     identity = target.keep(self_signed_certificate(key, subject), key)
+    body = base64(target.renewal(key))
+    path = target.path("simplereenroll")
     try:
-        answer = target.reenroll(key, subject, identity=identity)
+        answer = target.send("POST", path, (PKCS10,), body, identity=identity)
     except ConnectionFailed:
         return  # refused by the handshake
     _refused(answer)

@@ -240,14 +240,27 @@ class Target:
         found.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return found
 
-    def reenroll(
-        self, key: Any, subject: x509.Name, attributes: Sequence[bytes] = (),
-        identity: Identity | None = None,
-    ) -> Response:  # fmt: skip
-        """POST a request to simplereenroll with a client certificate, by default the kit's own."""
+    def renewal(self, key: Any) -> bytes:
+        """Return the DER of a request for what the kit's own certificate certifies."""
+        own = self.enrolled().certificate
+        names = alternative_names_of(own)
+        attributes = (alternative_names(*names),) if names else ()
+        return certification_request(key, own.subject, attributes)
+
+    def reenroll(self, key: Any, subject: x509.Name, attributes: Sequence[bytes] = ()) -> Response:
+        """POST a request to simplereenroll with the kit's own certificate."""
         body = base64(certification_request(key, subject, attributes))
-        identity = identity or self.enrolled().identity
+        identity = self.enrolled().identity
         return self.send("POST", self.path("simplereenroll"), (PKCS10,), body, identity=identity)
+
+
+def alternative_names_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    """Return the subjectAltName's names; none without it."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return list(extension.value)
 
 
 def basic(user: str, password: str) -> tuple[str, str]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
 from typing import TYPE_CHECKING, Any
@@ -12,12 +16,16 @@ import pytest
 import yaml
 from asker import Asker
 from cryptography.hazmat.primitives.serialization import Encoding
-from est_process import EstServer, initialise, serving
+from est_process import COMMAND, EstServer, initialise, serving
 from makers import Maker, maker
+
+from interop.conformance.connection import Endpoint
+from interop.conformance.target import Options, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+LAUNCHER = Path(__file__).with_name("broken_server.py")
 PROFILES = Path(__file__).parent / "profiles"
 
 
@@ -40,10 +48,14 @@ def webby(tmp_path_factory) -> Maker:
 
 
 @pytest.fixture(scope="session")
-def lab_server(tmp_path_factory, acme, webby) -> Iterator[EstServer]:
-    """Serve `init --interop` with every profile of `profiles/`, two CAs and a proxy."""
-    server = initialise(tmp_path_factory.mktemp("lab") / "server", "--interop")
-    other = initialise(tmp_path_factory.mktemp("lab") / "other")
+def new_lab(tmp_path_factory, acme, webby) -> Callable[[], EstServer]:
+    """Return a function that makes `init --interop` with all of `profiles/`, two CAs, a proxy."""
+    return lambda: _lab(tmp_path_factory.mktemp("lab"), acme, webby)
+
+
+def _lab(folder: Path, acme: Maker, webby: Maker) -> EstServer:
+    server = initialise(folder / "server", "--interop")
+    other = initialise(folder / "other")
     for profile in PROFILES.glob("*.yaml"):
         copy(profile, server.directory / "profiles")
     settings = yaml.load(server.config.read_text(), Loader=yaml.BaseLoader)
@@ -62,8 +74,56 @@ def lab_server(tmp_path_factory, acme, webby) -> Iterator[EstServer]:
     }
     settings["limits"] = {"body_timeout": "1s", "attempts_per_address": "100000/1s"}
     server.config.write_text(yaml.safe_dump(settings, sort_keys=False))
-    with serving(server, SSL_CERT_FILE=str(server.directory / "system.pem")):
+    return server
+
+
+@contextmanager
+def serving_lab(server: EstServer, fault: str | None) -> Iterator[EstServer]:
+    """Serve a laboratory, with one fault in it if there is one."""
+    command = COMMAND if fault is None else (sys.executable, str(LAUNCHER), fault)
+    with serving(server, command, SSL_CERT_FILE=str(server.directory / "system.pem")):
         yield server
+
+
+@pytest.fixture(scope="session")
+def lab_server(new_lab) -> Iterator[EstServer]:
+    """Serve the laboratory; CONFORMANCE_FAULT breaks it, for tests that must then fail."""
+    with serving_lab(new_lab(), os.environ.get("CONFORMANCE_FAULT")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def faulty_lab(new_lab) -> Iterator[EstServer]:
+    """Serve a laboratory that takes a fault whenever it is told so."""
+    with serving_lab(new_lab(), "none") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kit_targets(acme, tmp_path_factory) -> Callable[[EstServer], dict[str, list[Target]]]:
+    """Return a function that gives a laboratory as the kit sees it, by label, over 1.2 and 1.3."""
+
+    def targets(server: EstServer, seconds: float = 10) -> dict[str, list[Target]]:
+        host, _, port = server.est.rpartition(":")
+        endpoint = Endpoint(host, int(port), server.root, seconds)
+
+        def over_both(label: str, **given: Any) -> list[Target]:
+            folder = tmp_path_factory.mktemp("kit")
+            if "user" not in given and "identity" not in given:
+                given["user"] = server.credential(f"kit-{label}-{secrets.token_hex(3)}", label)
+            options = Options(endpoint, folder, label=label, patience=min(4, seconds), **given)
+            return [Target(options, "1.2"), Target(options, "1.3")]
+
+        return {
+            "interop": over_both("interop", dns="kit.example.net"),
+            "bound": over_both("bound"),
+            "names": over_both("names", dns="kit.example.net"),
+            "silent": over_both("silent"),
+            "review": over_both("review"),
+            "idevid": over_both("idevid", identity=acme.device()),
+        }
+
+    return targets
 
 
 @pytest.fixture

@@ -18,36 +18,14 @@ from cases import case
 from est_process import REPOSITORY
 from kit_expectations import AWAITED, ELSEWHERE, NOT_HERE
 
-from interop.conformance.connection import Endpoint
 from interop.conformance.run import cases, put
-from interop.conformance.target import Options, Target
 
 KIT = REPOSITORY / "interop" / "conformance"
 
 
 @pytest.fixture(scope="session")
-def targets(lab_server, credential, acme, tmp_path_factory):
-    """Return our server as the kit sees it, by label: over TLS 1.2 and 1.3."""
-    host, _, port = lab_server.est.rpartition(":")
-
-    def over_both(label, **given):
-        options = Options(
-            endpoint=Endpoint(host, int(port), lab_server.root),
-            folder=tmp_path_factory.mktemp("kit"),
-            label=label,
-            patience=10,
-            **given,
-        )
-        return [Target(options, "1.2"), Target(options, "1.3")]
-
-    return {
-        "interop": over_both("interop", user=credential, dns="kit.example.net"),
-        "bound": over_both("bound", user=lab_server.credential("kit-bound", "bound")),
-        "names": over_both(
-            "names", user=lab_server.credential("kit-names", "names"), dns="kit.example.net"
-        ),
-        "idevid": over_both("idevid", identity=acme.device()),
-    }
+def targets(lab_server, kit_targets):
+    return kit_targets(lab_server)
 
 
 @pytest.mark.parametrize(

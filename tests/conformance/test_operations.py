@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
+import yaml
+from asker import Asker, issued
 from cases import case
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from est_process import EstServer, free_addresses
 
 from interop.conformance.asking import (
     base64,
@@ -111,3 +119,45 @@ def test_a_dry_run_says_what_a_request_would_get(lab_server, tmp_path):
     assert done.returncode == 1
     assert '"key.weak"' in done.stdout
     assert len(lab_server.json("cert", "list", "--limit", "10000")) == before
+
+
+@case(178)
+def test_liveness_and_readiness_are_on_a_port_of_their_own(lab_server):
+    trust = ssl.create_default_context(cafile=lab_server.root)
+    for path, said in (("livez", b"ok"), ("readyz", b'"ready": true')):
+        url = f"https://{lab_server.admin}/{path}"
+        with urllib.request.urlopen(url, context=trust, timeout=10) as answer:
+            assert (answer.status, said in answer.read()) == (200, True)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"https://{lab_server.est}/{path}", context=trust, timeout=10)
+        refused.value.close()
+        assert refused.value.code == 404
+
+
+@case(175)
+def test_two_nodes_on_one_ledger_never_give_the_same_serial_number(new_server, serve, tmp_path):
+    first = new_server(tmp_path / "s", "--interop")
+    addresses = free_addresses(3)
+    second = EstServer(tmp_path / "second", *addresses)
+    shutil.copytree(first.directory, second.directory)
+    settings = yaml.load(first.config.read_text(), Loader=yaml.BaseLoader)
+    for name, address in zip(("est", "public", "admin"), addresses, strict=True):
+        settings["listeners"][name]["listen"] = address
+    settings["state"]["ledger"] = f"sqlite:///{first.directory}/state/ledger.db"
+    second.config.write_text(yaml.safe_dump(settings))
+    with serve(first), serve(second):
+        credential = first.credential("nodes", "interop")
+        askers = [Asker(server, tmp_path, credential=credential) for server in (first, second)]
+
+        def enroll(number: int) -> int:
+            certificate, _ = askers[number % 2].enroll()
+            return certificate.serial_number
+
+        with ThreadPoolExecutor(8) as pool:
+            serials = list(pool.map(enroll, range(60)))
+        # the same question to both is one certificate
+        csr = certification_request(new_key(), common_name("both nodes"))
+        answers = [asker.ask("simpleenroll", base64(csr)) for asker in askers]
+        assert issued(answers[0]) == issued(answers[1])
+        assert len(set(serials)) == 60
+        assert len(first.json("cert", "list", "--limit", "1000")) == 61
