@@ -13,6 +13,7 @@ what is not is planned again. Every process runs a publisher; they need not know
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from est_server.revocation.documents import Document, document
 from est_server.revocation.planning import extent_of, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from est_server.ports.clock import Clock
     from est_server.ports.crl import CrlKind, CrlScope
@@ -118,18 +119,25 @@ class CrlPublisher:
         done: list[Publication] = []
         for scope in scopes:
             name = crl_file(scope.ca, scope.shard, "base")
-            if asyncio.get_running_loop().time() < self._rest_until.get(name, 0.0):
-                continue
-            try:
-                done += await self._publish(issuer, scope, name, sequence, forced=forced)
-                await self._bring_out(issuer, scope)
-            except Conflict as conflict:
-                log.info("crl.conflict", list=name, rule=conflict.rule, message=conflict.message)
-            except EstServerError as error:
-                self._rest(name, _AGAIN_AFTER)
-                log.error("crl.failed", list=name, rule=error.rule, message=error.message,  # noqa: TRY400 - the rule says it
-                          hint=error.hint)  # fmt: skip
+            if not self._rests(name):
+                with self._failures(name, name):
+                    done += await self._publish(issuer, scope, name, sequence, forced=forced)
+            if not self._rests(outside := f"{name} outside"):
+                with self._failures(name, outside):
+                    await self._bring_out(issuer, scope)
         return done
+
+    @contextmanager
+    def _failures(self, name: str, work: str) -> Iterator[None]:
+        """Log a failure and let this work rest; the old list stays where it is."""
+        try:
+            yield
+        except Conflict as conflict:
+            log.info("crl.conflict", list=name, rule=conflict.rule, message=conflict.message)
+        except EstServerError as error:
+            self._rest(work, _AGAIN_AFTER)
+            log.error("crl.failed", list=name, rule=error.rule, message=error.message,  # noqa: TRY400 - the rule says it
+                      hint=error.hint)  # fmt: skip
 
     async def _publish(
         self, issuer: CrlIssuer, scope: CrlScope, name: str, sequence: int, *, forced: bool
@@ -235,5 +243,8 @@ class CrlPublisher:
             await outlet.put(name, held.crl.number, held.der)
             self._outside[name] = held.crl.number
 
-    def _rest(self, name: str, seconds: float) -> None:
-        self._rest_until[name] = asyncio.get_running_loop().time() + seconds
+    def _rest(self, work: str, seconds: float) -> None:
+        self._rest_until[work] = asyncio.get_running_loop().time() + seconds
+
+    def _rests(self, work: str) -> bool:
+        return asyncio.get_running_loop().time() < self._rest_until.get(work, 0.0)

@@ -123,14 +123,14 @@ def applied(base, delta):
 
 @contextmanager
 def broken(target, name, error):
-    """Let a method of an object fail while the block runs."""
-    before = getattr(target, name)
+    """Let a method of an object's class fail while the block runs."""
+    before = getattr(type(target), name)
 
-    def fail(*_arguments, **_options):
+    async def fail(*_arguments, **_options):
         raise error
 
-    object.__setattr__(target, name, fail)
+    setattr(type(target), name, fail)
     try:
         yield
     finally:
-        object.__setattr__(target, name, before)
+        setattr(type(target), name, before)
