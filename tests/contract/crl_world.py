@@ -27,7 +27,7 @@ TIMES = CrlTimes(24 * HOUR, 8 * HOUR, HOUR)
 
 
 @cache
-def authority(algorithm="EC-P256"):
+def authority(algorithm):
     return make_root("Issuing", algorithm, lifetime=timedelta(3650), now=START)
 
 
