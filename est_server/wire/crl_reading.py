@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MOST_OCTETS = 1 << 30
 _INTEGER, _EXTENSIONS = 0x02, 0xA0
 _VERSION_2 = b"\x02\x01\x01"
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+"""What asn1crypto says of octets that it can't read, one way or another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Crl:
             try:
                 _, _, end = read_element(block, at)
                 yield _entry(block[at:end])
-            except (ValueError, TypeError, OverflowError) as error:
+            except _UNREADABLE as error:
                 raise Malformed("crl.entry", f"an entry of the CRL can't be read: {error}") from (
                     error
                 )
@@ -115,7 +117,7 @@ def read_crl(der: bytes) -> Crl:
     require_one_sequence(der, "crl")
     try:
         return _read(der)
-    except (ValueError, TypeError, KeyError, OverflowError, IndexError) as error:
+    except _UNREADABLE as error:
         raise Malformed("crl.encoding", f"this is no CRL: {error}") from error
 
 
