@@ -100,8 +100,8 @@ _DIFFERENT = select(_e.serial_number, _e.not_after, _e.sequence, _e.entry).where
 _SINCE = _DIFFERENT.where(_e.sequence > _p("since_sequence"))
 CHANGED_SINCE = {True: _SINCE, False: _SINCE.where(_SHARD)}
 # no event since the base: it left the list, or came back, because of its end alone
-_SAME = _DIFFERENT.where(_e.sequence <= _p("since_sequence"), _e.not_after < _p("ended_before"))
-_ENDED = _SAME.where(_e.not_after >= _p("ended_from"))
+_SAME = _DIFFERENT.where(_e.not_after < _p("ended_before"))
+_ENDED = _SAME.where(_e.sequence <= _p("since_sequence"), _e.not_after >= _p("ended_from"))
 _SHOWN = _SAME.where(_e.sequence > _p("shown_after"), _e.sequence <= _p("shown_up_to"))
 ENDED_BETWEEN = {True: _ENDED, False: _ENDED.where(_SHARD)}
 SHOWN_BETWEEN = {True: _SHOWN, False: _SHOWN.where(_SHARD)}

@@ -146,7 +146,7 @@ def _snapshot(
         "ended_from": ends[0],
         "ended_before": ends[1],
         "shown_after": shown[0],
-        "shown_up_to": shown[1],
+        "shown_up_to": min(shown[1], since.sequence),  # one bound: SQLite would take either
     }
     statements = (sql.CHANGED_SINCE[whole], sql.ENDED_BETWEEN[whole], sql.SHOWN_BETWEEN[whole])
     changed = [_entry(row) for one in statements for row in find_all(db, one, values)]

@@ -1,4 +1,4 @@
-"""Run benches: ``make bench``, or ``python tests/bench [enroll] [start] [-o json]``.
+"""Run benches: ``make bench``, or ``python tests/bench [crl] [enroll] [start] [-o json]``.
 
 A bench is a module with ``run(options, scratch) -> Report``, listed below. It has a scratch folder
 of its own on the disk that is measured, servers from `peers`, load from `clients` (or any program
@@ -11,12 +11,13 @@ import argparse
 import shutil
 from pathlib import Path
 
+import bench_crl
 import bench_enroll
 import bench_start
 from peers import REPOSITORY
 from report import show
 
-BENCHES = {"enroll": bench_enroll.run, "start": bench_start.run}
+BENCHES = {"crl": bench_crl.run, "enroll": bench_enroll.run, "start": bench_start.run}
 
 
 def main() -> None:
