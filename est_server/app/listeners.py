@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from est_server.config.server import EstListener, TlsListener
-    from est_server.enrollment.service import Rulebook
+    from est_server.enrollment.rulebook import Rulebook
     from est_server.ports.ca import CertificateAuthority
     from est_server.profiles.profile import Profile
     from est_server.web.http import HttpLimits

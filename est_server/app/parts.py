@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from est_server.app.clock import system_clock
 from est_server.app.crls import crl_pointers
 from est_server.enrollment.authenticate import AttemptLimits, Authenticator
-from est_server.enrollment.service import Rulebook
+from est_server.enrollment.rulebook import Rulebook
 from est_server.errors import BackendUnavailable
 from est_server.pki.path import PathValidator
 from est_server.ports.ca import BackendContext, CertificateAuthority

@@ -42,11 +42,11 @@ from est_server.enrollment.records import (
 from est_server.enrollment.renewing import other_certificates, renewing_identity
 from est_server.enrollment.request import Enrolled, EnrollmentRequest
 from est_server.enrollment.review import AGAIN, Reviews, claim_of
+from est_server.enrollment.rulebook import Asker
 from est_server.errors import (
     Conflict,
     Denied,
     EstServerError,
-    NotFound,
     Pending,
     Unauthenticated,
 )
@@ -60,15 +60,15 @@ from est_server.wire.pkcs10 import parse_csr, verify_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
-    from est_server.enrollment.authenticate import Authenticator
+    from est_server.enrollment.rulebook import Rulebook
     from est_server.ports.ca import CertificateAuthority
     from est_server.ports.clock import Clock
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.pending import PendingRequest
-    from est_server.profiles.decision import Decision, Identity
+    from est_server.profiles.decision import Decision
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
 
@@ -78,45 +78,6 @@ too few to fill a disk."""
 
 _OVERRULES = {"credential.spent", "certificate.revoked", "certificate.held", "key.compromised"}
 """Conflicts that turn an allowed decision into a refusal: they happened since it was made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rulebook:
-    """What the configuration says, swapped whole at a reload.
-
-    Attributes:
-        profiles: by name.
-        labels: URL label (None without one) -> profile name.
-        authenticator: tells who is asking.
-        idempotency_window: how long the same question gets the same answer.
-        lenient_bodies: whether PEM and raw DER are read as well as base64.
-    """
-
-    profiles: Mapping[str, Profile]
-    labels: Mapping[str | None, str]
-    authenticator: Authenticator
-    idempotency_window: timedelta
-    lenient_bodies: bool
-
-    def profile_for(self, label: str | None) -> Profile:
-        """Return the profile behind a label.
-
-        Raises:
-            NotFound: ``label.unknown``.
-        """
-        name = self.labels.get(label)
-        if name is None:
-            raise NotFound("label.unknown", "there is no such label here")
-        return self.profiles[name]
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who is asking, and what the configuration said when they began."""
-
-    rulebook: Rulebook
-    profile: Profile
-    identity: Identity
 
 
 @dataclass(slots=True)
@@ -175,9 +136,21 @@ class EnrollmentService:
         return Asker(rulebook, profile, identity)
 
     async def certify(
-        self, asker: Asker, request: EnrollmentRequest, csr: CertificationRequest
+        self,
+        asker: Asker,
+        request: EnrollmentRequest,
+        csr: CertificationRequest,
+        *,
+        pop_witness: bool = False,
     ) -> Enrolled:
         """Return the certificate for a request that was read: steps 3 to 6.
+
+        Args:
+            asker: from `authenticate`.
+            request: what was received.
+            csr: its PKCS #10 request.
+            pop_witness: whether it claims to come from a registrar that verified the proof of
+                possession (RFC 5272 6.7).
 
         Raises:
             Malformed, Denied, Pending, BackendRejected, BackendUnavailable: as in `enroll`.
@@ -186,24 +159,26 @@ class EnrollmentService:
         request.trail.spki = csr.spki or None
         if request.operation != "serverkeygen":  # RFC 7030 4.4.1: its signature means nothing
             verify_signature(csr)
-        facts = await self._facts(rulebook, profile, request, csr, asker.identity)
+        facts = await self._facts(asker, request, csr, pop_witness=pop_witness)
         key = idempotency_key(profile.name, facts)
         async with self._turns.turn(key):
             return await self._decide_and_issue(rulebook, profile, facts, key)
 
     async def _facts(
         self,
-        rulebook: Rulebook,
-        profile: Profile,
+        asker: Asker,
         request: EnrollmentRequest,
         csr: CertificationRequest,
-        identity: Identity,
+        *,
+        pop_witness: bool,
     ) -> RequestFacts:
-        authenticator = rulebook.authenticator
+        authenticator, profile = asker.rulebook.authenticator, asker.profile
         meaning = profile.model.proof_of_possession.challenge
         request.trail.binding = binding = channel_binding(csr, request.tls, meaning)
-        otp, identity = await one_time_password(authenticator, profile, request, csr, identity)
-        doubtful = binding in {"mismatched", "unavailable"}
+        otp, identity = await one_time_password(
+            authenticator, profile, request, csr, asker.identity
+        )
+        doubtful = pop_witness or binding in {"mismatched", "unavailable"}
         return RequestFacts(
             operation=request.operation,
             label=request.label,
@@ -214,6 +189,7 @@ class EnrollmentService:
             channel_binding=binding,
             otp=otp,
             registrar=doubtful and await authenticator.is_registrar(request),
+            pop_witness=pop_witness,
             key_compromised=await self.ledger.revocations.key_blocked(sha256(csr.spki).digest()),
             change=change_subject_name(csr),
             delivery=await delivery_for(self.ledger, request, csr, identity, self.clock())

@@ -19,7 +19,8 @@ name in front; names are part of the product's contract.
  4. key         key.weak, key.compromised, key.not-allowed
     keygen      keygen.not-offered, keygen.two-keys, keygen.capabilities-missing,
                 keygen.capabilities, keygen.unknown-key, keygen.encryption-required
- 5. pop, otp    pop.mismatch, pop.unavailable, pop.required, otp.mismatch, otp.required;
+ 5. pop, otp    pop.mismatch, pop.unavailable, pop.required, pop.witness, otp.mismatch,
+                otp.required;
     csrattrs    csrattrs.missing
  6. subject     subject.missing, subject.not-requested, subject.ambiguous, subject.invalid,
                 subject.too-long, subject.not-allowed, subject.mismatch, subject.empty

@@ -92,7 +92,10 @@ class RequestFacts:
 
     Attributes:
         registrar: the connection shows a certificate that we issued for a registration authority
-            (id-kp-cmcRA, RFC 6402 2.10); only looked for where the channel binding does not fit.
+            (id-kp-cmcRA, RFC 6402 2.10); only looked for where the channel binding does not fit, or
+            there is an RA POP Witness.
+        pop_witness: the request claims that a registrar verified the proof of possession (RA POP
+            Witness, RFC 5272 6.7).
         key_compromised: a certificate with this key was revoked for keyCompromise.
         change: the other names that the CSR asks for (RFC 6402 2.8).
         others: the identity's good certificates of this profile, without the one that was the
@@ -111,6 +114,7 @@ class RequestFacts:
     change: ChangeSubjectName | None = None
     others: tuple[CertificateRecord, ...] = ()
     delivery: KeyDelivery | None = None
+    pop_witness: bool = False
 
 
 @dataclass(frozen=True, slots=True)

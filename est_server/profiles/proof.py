@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 
 def proof_gates(profile: Profile, request: RequestFacts) -> Iterator[Gate]:
-    """Yield ``pop``, and ``otp`` where a one-time password was sent or is asked for."""
+    """Yield ``pop``; ``pop.witness`` and ``otp`` where they were sent or are asked for."""
     yield _binding(profile, request)
+    if request.pop_witness:
+        yield _witness(request)
     required = profile.model.proof_of_possession.otp == "required"
     if required or request.otp != "absent":
         yield _one_time_password(profile, request, required=required)
@@ -46,6 +48,15 @@ def _binding(profile: Profile, request: RequestFacts) -> Gate:
         return Gate("pop.mismatch", ok=False, detail=detail, position=at)
     detail = "a channel binding was sent, and this connection offers nothing to check it against"
     return Gate("pop.unavailable", ok=False, detail=detail, position=at)
+
+
+def _witness(request: RequestFacts) -> Gate:
+    """Return ``pop.witness``: who may say that somebody else's key was proven?"""
+    if request.registrar:
+        detail = "a registrar of ours verified the proof of possession (RFC 5272 6.7)"
+        return Gate("pop.witness", ok=True, detail=detail)
+    detail = "an RA POP Witness counts from a registrar only: id-kp-cmcRA, issued here"
+    return Gate("pop.witness", ok=False, detail=detail)
 
 
 def _one_time_password(profile: Profile, request: RequestFacts, *, required: bool) -> Gate:

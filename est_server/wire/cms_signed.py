@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 from asn1crypto import algos, cms, core
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.errors import Malformed
 from est_server.wire.der import children, require_one_sequence
+from est_server.wire.signer_info import require_signature
 
 if TYPE_CHECKING:
     from typing import Any
@@ -139,7 +140,7 @@ def verify_signed(der: bytes, content_type: str) -> tuple[bytes, tuple[bytes, ..
 
     Raises:
         Malformed: ``signed.encoding``, ``signed.trailing-bytes``, ``signed.too-large``,
-            ``signed.content-type``, ``signed.signers``, ``signed.signature``.
+            ``signed.content-type``, ``signed.signers``, ``signed.algorithm``, ``signed.signature``.
     """
     if len(der) > LARGEST:
         raise Malformed("signed.too-large", f"the message has more than {LARGEST} octets")
@@ -169,17 +170,8 @@ def _verified(signed: Any, content_type: str) -> tuple[bytes, tuple[bytes, ...]]
     ]
     if len(named) != 1:
         raise Malformed("signed.signers", "the signer's certificate is not there")
-    attributes = {one["type"].native: one["values"] for one in info["signed_attrs"]}
-    name = info["digest_algorithm"]["algorithm"].native
-    digest = hashes.Hash(_HASHES[name])
-    digest.update(content)
     key = x509.load_der_x509_certificate(named[0].dump()).public_key()
-    if (
-        [one.dotted for one in attributes["content_type"]] != [content_type]
-        or attributes["message_digest"].native != [digest.finalize()]
-        or not _fits(key, info, info["signed_attrs"].untag().dump(), _HASHES[name])
-    ):
-        raise Malformed("signed.signature", "the signature does not fit")
+    require_signature(info, key, content, content_type, "signed")
     others = (one.dump() for one in certificates if one is not named[0])
     return content, (named[0].dump(), *others)
 
@@ -211,21 +203,3 @@ def _sign(key: SigningKey, data: bytes, algorithm: hashes.HashAlgorithm) -> byte
             return key.sign(data, padding.PKCS1v15(), algorithm)
         case _:
             return key.sign(data)
-
-
-def _fits(key: Any, info: Any, data: bytes, algorithm: hashes.HashAlgorithm) -> bool:
-    signature = info["signature"].native
-    kind = info["signature_algorithm"].signature_algo
-    try:
-        match key:
-            case ec.EllipticCurvePublicKey() if kind == "ecdsa":
-                key.verify(signature, data, ec.ECDSA(algorithm))
-            case rsa.RSAPublicKey() if kind == "rsassa_pkcs1v15":
-                key.verify(signature, data, padding.PKCS1v15(), algorithm)
-            case ed25519.Ed25519PublicKey() if kind == "ed25519":
-                key.verify(signature, data)
-            case _:
-                return False
-    except InvalidSignature:
-        return False
-    return True

@@ -32,12 +32,15 @@ class DecodedBody:
     form: Literal["base64", "pem", "der"]
 
 
-def decode_body(body: bytes, *, lenient: bool = True, limit: int = LIMIT) -> DecodedBody:
+def decode_body(
+    body: bytes, *, lenient: bool = True, ber: bool = False, limit: int = LIMIT
+) -> DecodedBody:
     """Read one message body.
 
     Args:
         body: as received.
         lenient: read PEM and raw DER too.
+        ber: read messages whose form is BER, as CMS is; how they end is for their codec to see.
         limit: most octets.
 
     Raises:
@@ -59,7 +62,8 @@ def decode_body(body: bytes, *, lenient: bool = True, limit: int = LIMIT) -> Dec
             der, form = _base64(text), "base64"
     if form != "base64" and not lenient:
         raise Malformed("body.form", f"the body is {form}; this server reads base64 only")
-    require_one_sequence(der, "body")
+    if not ber:
+        require_one_sequence(der, "body")
     return DecodedBody(der, form)  # type: ignore[arg-type]  # one of the three literals above
 
 

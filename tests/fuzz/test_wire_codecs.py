@@ -12,6 +12,7 @@ from mutations import VECTORS, mutated, refit, seeds
 from est_server.errors import Malformed
 from est_server.wire import pkcs10
 from est_server.wire.change_subject_name import ChangeSubjectName, change_subject_name
+from est_server.wire.cmc import parse_request
 from est_server.wire.cms import parse_certs_only
 from est_server.wire.csrattrs import (
     AttributeValues,
@@ -25,6 +26,7 @@ from est_server.wire.est_body import decode_body, encode_body
 from est_server.wire.ocsp import parse_ocsp_request
 from est_server.wire.pkcs10 import CertificationRequest, parse_csr, verify_signature
 
+SIGNER = parse_csr((VECTORS / "rfc2986/signature_good.der").read_bytes()).public_key
 EXAMPLES = examples(200, 0.02)
 
 
@@ -38,6 +40,10 @@ def _changed(der: bytes) -> ChangeSubjectName | None:
     return change_subject_name(parse_csr(der))
 
 
+def _signed(ber: bytes) -> None:
+    parse_request(ber).verify(SIGNER)
+
+
 CODECS: dict[str, Callable[[bytes], object]] = {
     "body": decode_body,
     "csr": _verified,
@@ -46,6 +52,7 @@ CODECS: dict[str, Callable[[bytes], object]] = {
     "certs-only": parse_certs_only,
     "ocsp": parse_ocsp_request,
     "change-subject-name": _changed,
+    "cmc": _signed,
 }
 PREFIXES = {"certs-only": "cms.", "change-subject-name": "csr.", "keyless": "csr."}
 SEEDS = {codec: seeds("csr" if codec == "keyless" else codec) for codec in CODECS}
@@ -57,6 +64,7 @@ SHARES = {
     "certs-only": 0.06,
     "ocsp": 0.06,
     "change-subject-name": 0.05,
+    "cmc": 0.1,
 }
 """Of the long form's inputs; the configuration has the rest."""
 
@@ -92,13 +100,14 @@ def test_changed_vectors(codec):
     holds()
 
 
-@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only", "ocsp"])
+@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only", "ocsp", "cmc"])
 def test_every_prefix_of_a_message_is_malformed(codec):
     name = {
         "csr": "rfc2986/attribute_two_kinds.der",
         "csrattrs": "rfc9908/template.der",
         "certs-only": "rfc5652/one_certificate.der",
         "ocsp": "rfc6960/acceptable_responses.der",
+        "cmc": "rfc5272/streamed.der",
     }[codec]
     whole = (VECTORS / name).read_bytes()
     CODECS[codec](whole)
@@ -175,7 +184,7 @@ def test_csr_attributes_come_back(items):
     assert parse_csrattrs(encode_csrattrs(items)) == items
 
 
-@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only", "ocsp"])
+@pytest.mark.parametrize("codec", ["csr", "csrattrs", "certs-only", "ocsp", "cmc"])
 def test_nesting_as_deep_as_a_body_may_be_is_refused(codec):
     der = b""
     while len(der) < 60_000:

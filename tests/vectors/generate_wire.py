@@ -12,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from cmc_vectors import cmc_requests
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -798,6 +799,10 @@ def certs_only() -> dict[str, tuple[str, str, bytes]]:
     }
 
 
+def full_pki_requests() -> dict[str, tuple[str, str, bytes]]:
+    return cmc_requests(GOOD, sign)
+
+
 CODECS = {
     "body": ("rfc8951", "body", bodies),
     "csr": ("rfc2986", "der", requests),
@@ -805,6 +810,7 @@ CODECS = {
     "certs-only": ("rfc5652", "der", certs_only),
     "ocsp": ("rfc6960", "der", ocsp_requests),
     "change-subject-name": ("rfc6402", "der", change_subject_name),
+    "cmc": ("rfc5272", "der", full_pki_requests),
 }
 PUBLISHED = {"rfc9908/rfc7030_example.der": "RFC 7030 4.5.2, as printed"}
 

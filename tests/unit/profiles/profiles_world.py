@@ -168,6 +168,7 @@ class Question:
     otp: Any = "absent"
     registrar: bool = False
     delivery: KeyDelivery | None = None
+    witness: bool = False
     change: Any = None
     others: tuple[CertificateRecord, ...] = ()
     now: datetime = NOW
@@ -188,6 +189,7 @@ class Question:
             self.change,
             self.others,
             self.delivery,
+            self.witness,
         )
 
     def ask(self) -> Decision:

@@ -286,6 +286,7 @@ CASES: list[tuple[str, Question, Question]] = [
      Question(profile=REQUIRED, binding="mismatched", registrar=True)),
     ("pop.unavailable", Question(binding="unavailable"),
      Question(binding="unavailable", registrar=True)),
+    ("pop.witness", Question(witness=True), Question(witness=True, registrar=True)),
     ("otp.mismatch", Question(otp="mismatched"), Question(otp="matched")),
     ("otp.mismatch", renewal(otp="mismatched"), renewal(otp="matched")),
     ("otp.required", Question(profile=OTP), Question(profile=OTP, otp="matched")),

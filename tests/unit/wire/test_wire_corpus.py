@@ -9,6 +9,7 @@ import pytest
 
 from est_server.errors import Malformed
 from est_server.wire.change_subject_name import change_subject_name
+from est_server.wire.cmc import parse_request
 from est_server.wire.cms import parse_certs_only
 from est_server.wire.csrattrs import parse_csrattrs
 from est_server.wire.est_body import decode_body
@@ -27,6 +28,11 @@ def _change(der: bytes) -> None:
     change_subject_name(parse_csr(der))
 
 
+def _cmc(ber: bytes) -> None:
+    message = parse_request(ber)
+    message.verify(parse_csr(message.csr).public_key)
+
+
 CODECS = {
     "body": decode_body,
     "csr": _csr,
@@ -34,6 +40,7 @@ CODECS = {
     "certs-only": parse_certs_only,
     "ocsp": parse_ocsp_request,
     "change-subject-name": _change,
+    "cmc": _cmc,
 }
 
 

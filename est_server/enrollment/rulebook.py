@@ -1,0 +1,55 @@
+"""What the configuration says, and who is asking under which part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from est_server.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from est_server.enrollment.authenticate import Authenticator
+    from est_server.profiles.decision import Identity
+    from est_server.profiles.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """What the configuration says, swapped whole at a reload.
+
+    Attributes:
+        profiles: by name.
+        labels: URL label (None without one) -> profile name.
+        authenticator: tells who is asking.
+        idempotency_window: how long the same question gets the same answer.
+        lenient_bodies: whether PEM and raw DER are read as well as base64.
+    """
+
+    profiles: Mapping[str, Profile]
+    labels: Mapping[str | None, str]
+    authenticator: Authenticator
+    idempotency_window: timedelta
+    lenient_bodies: bool
+
+    def profile_for(self, label: str | None) -> Profile:
+        """Return the profile behind a label.
+
+        Raises:
+            NotFound: ``label.unknown``.
+        """
+        name = self.labels.get(label)
+        if name is None:
+            raise NotFound("label.unknown", "there is no such label here")
+        return self.profiles[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who is asking, and what the configuration said when they began."""
+
+    rulebook: Rulebook
+    profile: Profile
+    identity: Identity
