@@ -88,6 +88,18 @@ def tls_context(listener: TlsListener, base: Path, *, ask: bool) -> Any:
     return server_context(chain, key, request_client_certificate=ask)
 
 
+def cms_signer(listener: TlsListener, base: Path) -> Signer | None:
+    """Return who signs CMS in this server's name: the listener's own certificate and key.
+
+    None if a key of this kind makes no CMS signatures here.
+
+    Raises:
+        BackendUnavailable: ``tls.certificate``: they can't be read.
+    """
+    (certificate, *above), key = _identity(listener, base)
+    return Signer(certificate, key, tuple(above)) if isinstance(key, SigningKey) else None
+
+
 def _identity(listener: TlsListener, base: Path) -> tuple[list[x509.Certificate], Any]:
     try:
         chain = x509.load_pem_x509_certificates((base / listener.certificate).read_bytes())
@@ -112,14 +124,14 @@ def key_signer(listener: TlsListener, base: Path, rulebook: Rulebook) -> Signer 
     profiles = rulebook.profiles.values()
     if all(profile.model.server_key_generation is None for profile in profiles):
         return None
-    (certificate, *above), key = _identity(listener, base)
-    if not isinstance(key, SigningKey):
+    signer = cms_signer(listener, base)
+    if signer is None:
         raise BackendUnavailable(
             "keygen.signer",
             "server_key_generation needs a TLS key that signs CMS: EC, RSA or Ed25519",
             hint=f"give the listener another key than {listener.key.reference}",
         )
-    return Signer(certificate, key, tuple(above))
+    return signer
 
 
 def proxies_of(listener: EstListener) -> Proxies:

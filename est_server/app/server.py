@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.app.clock import system_clock
 from est_server.app.crls import open_crls
-from est_server.app.listeners import key_signer, listen, pages_of, proxies_of, tls_context
+from est_server.app.listeners import (
+    cms_signer,
+    key_signer,
+    listen,
+    pages_of,
+    proxies_of,
+    tls_context,
+)
 from est_server.app.node import Node
 from est_server.app.parts import open_authorities, ready_ledger, rulebook_of
 from est_server.app.periodic import Periodic, running
@@ -76,6 +83,7 @@ class Server:
         pages = pages_of(rulebook, self._authorities)
         proxies = proxies_of(server.listeners.est)
         self._est = EstEndpoint(service, pages, self._limits, server.realm, proxies)
+        self._est.full_cmc.signer = cms_signer(server.listeners.est, base)
         self._tls = ServerTls(tls_context(server.listeners.est, base, ask=True))
         self._crls = open_crls(self._configuration, self._authorities, self._ledger)
 
@@ -162,7 +170,8 @@ class Server:
             rulebook = rulebook_of(fresh, self._authorities, self._ledger, self._ephemeral)
             pages = pages_of(rulebook, self._authorities)
             context = tls_context(after.listeners.est, fresh.base, ask=True)
-            signer = key_signer(after.listeners.est, fresh.base, rulebook)
+            key_maker = key_signer(after.listeners.est, fresh.base, rulebook)
+            signer = cms_signer(after.listeners.est, fresh.base)
         except (ConfigurationError, EstServerError, OSError) as error:
             self._node.reload_error = str(error)
             metrics.RELOAD_SUCCESS.set(0)
@@ -170,8 +179,9 @@ class Server:
         else:
             self._configuration = fresh
             self._est.service.rulebook = rulebook
-            self._est.service.keys.signer = signer
+            self._est.service.keys.signer = key_maker
             self._est.pages = pages
+            self._est.full_cmc.signer = signer
             self._est.realm = after.realm
             self._est.proxies = proxies_of(after.listeners.est)
             self._tls.replace(context)

@@ -374,4 +374,9 @@ class ProfileModel(Strict):
     csr_attributes: CsrAttributes = CsrAttributes()
     server_key_generation: ServerKeyGeneration | None = None
     approval: Approval = Approval()
+    full_cmc: bool = Field(
+        default=False,
+        description="also read Full PKI Requests of CMC (fullcmc, RFC 7030 4.3); they are decided "
+        "like any other request",
+    )
     rules: tuple[Rule, ...] = ()

@@ -3,6 +3,7 @@
     GET  /.well-known/est/[label/]cacerts           4.1
     POST /.well-known/est/[label/]simpleenroll      4.2.1
     POST /.well-known/est/[label/]simplereenroll    4.2.2
+    POST /.well-known/est/[label/]fullcmc           4.3
     POST /.well-known/est/[label/]serverkeygen      4.4
     GET  /.well-known/est/[label/]csrattrs          4.5
 
@@ -28,7 +29,14 @@ from est_server.enrollment.request import EnrollmentRequest
 from est_server.errors import EstServerError, Malformed, NotFound
 from est_server.web.audit_line import AuditLine
 from est_server.web.errors import Answer, answer_for
-from est_server.web.est_request import basic_credentials, connection_facts, require_method, route
+from est_server.web.est_request import (
+    METHODS,
+    basic_credentials,
+    connection_facts,
+    require_method,
+    route,
+)
+from est_server.web.full_cmc import FullCmc, require_cmc_request
 from est_server.web.http import SERVER, MethodNotAllowed, read_body, respond
 from est_server.web.metrics import ENROLL_REQUESTS, ENROLL_SECONDS, REQUESTS
 from est_server.web.proxies import Proxies
@@ -39,6 +47,7 @@ from est_server.wire.est_body import encode_body, wraps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from est_server.enrollment.request import Enrolled
     from est_server.enrollment.service import EnrollmentService
     from est_server.ports.ledger import Operation
     from est_server.ports.tls import TlsFacts
@@ -70,6 +79,7 @@ class EstEndpoint:
         limits: of a request.
         realm: of the HTTP Basic challenge.
         proxies: whose word about a client's certificate is believed.
+        full_cmc: answers Full PKI Requests.
     """
 
     service: EnrollmentService
@@ -77,6 +87,10 @@ class EstEndpoint:
     limits: HttpLimits
     realm: str
     proxies: Proxies = field(default_factory=Proxies)
+    full_cmc: FullCmc = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.full_cmc = FullCmc(self.service)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every failure becomes an answer, and every answer a line."""
@@ -94,7 +108,7 @@ class EstEndpoint:
             log.exception("request.failed", operation=line.operation, id=line.id)
             response = respond(Answer(500, f"internal error (incident {line.id})\n"))
         REQUESTS.labels(line.operation, response.status).inc()
-        if line.operation in {"simpleenroll", "simplereenroll", "serverkeygen"}:
+        if "POST" in METHODS.get(line.operation, ()):
             ENROLL_SECONDS.labels(line.operation).observe(perf_counter() - started)
         line.write(response.status)
         return response
@@ -106,6 +120,8 @@ class EstEndpoint:
         match line.operation:
             case "simpleenroll" | "simplereenroll" | "serverkeygen" as operation:
                 return await self._enroll(request, line, operation, tls)
+            case "fullcmc":
+                return await self._full_cmc(request, line, tls)
         return self._page(request, line.label, line.operation)
 
     def _page(
@@ -126,29 +142,50 @@ class EstEndpoint:
     ) -> web.StreamResponse:
         if request.content_type != "application/pkcs10" and line.label in self.pages:
             raise Malformed("body.media-type", "the Content-Type must be application/pkcs10")
-        body = await read_body(request, self.limits)
-        line.enrolled = enrolled = await self.service.enroll(
-            EnrollmentRequest(
-                operation=operation,
-                label=line.label,
-                body=body,
-                tls=tls,
-                credentials=basic_credentials(request.headers.getall(hdrs.AUTHORIZATION, [])),
-                peer=line.peer,
-                trail=line.trail,
-            )
-        )
-        certificate = enrolled.certificate
-        ENROLL_REQUESTS.labels(
-            certificate.profile, operation, "repeated" if enrolled.repeated else "issued"
-        ).inc()
+        received = await self._received(request, line, operation, tls)
+        line.enrolled = enrolled = await self.service.enroll(received)
+        _count(enrolled, operation)
         if enrolled.key is not None:
-            return key_answer(enrolled.key, certificate.der or b"")
+            return key_answer(enrolled.key, enrolled.certificate.der or b"")
         return _encoded(
             request,
-            certs_only([certificate.der or b""]),
+            certs_only([enrolled.certificate.der or b""]),
             "application/pkcs7-mime; smime-type=certs-only",
         )
+
+    async def _full_cmc(
+        self, request: web.BaseRequest, line: AuditLine, tls: TlsFacts
+    ) -> web.StreamResponse:
+        if line.label in self.pages:
+            require_cmc_request(request.headers.get(hdrs.CONTENT_TYPE))
+        answer = await self.full_cmc.answer(
+            await self._received(request, line, "simpleenroll", tls)
+        )
+        line.error, line.enrolled = answer.error, answer.enrolled
+        if answer.enrolled is not None:
+            _count(answer.enrolled, line.operation)
+        response = _encoded(request, answer.der, answer.content_type)
+        response.set_status(answer.status)
+        response.headers.update(answer.headers)
+        return response
+
+    async def _received(
+        self, request: web.BaseRequest, line: AuditLine, operation: Operation, tls: TlsFacts
+    ) -> EnrollmentRequest:
+        return EnrollmentRequest(
+            operation=operation,
+            label=line.label,
+            body=await read_body(request, self.limits),
+            tls=tls,
+            credentials=basic_credentials(request.headers.getall(hdrs.AUTHORIZATION, [])),
+            peer=line.peer,
+            trail=line.trail,
+        )
+
+
+def _count(enrolled: Enrolled, operation: str) -> None:
+    outcome = "repeated" if enrolled.repeated else "issued"
+    ENROLL_REQUESTS.labels(enrolled.certificate.profile, operation, outcome).inc()
 
 
 def _answer(error: EstServerError, realm: str) -> Answer:
@@ -178,6 +215,7 @@ def _encoded(
     content_type: Literal[
         "application/pkcs7-mime",
         "application/pkcs7-mime; smime-type=certs-only",
+        "application/pkcs7-mime; smime-type=CMC-response",
         "application/csrattrs",
     ],
 ) -> web.Response:

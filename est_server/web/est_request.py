@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from est_server.ports.tls import TlsFacts
 
 _PREFIX = "/.well-known/est/"
-_METHODS: dict[str, tuple[str, ...]] = {
+METHODS: dict[str, tuple[str, ...]] = {
     "cacerts": ("GET", "HEAD"),
     "csrattrs": ("GET", "HEAD"),
     "simpleenroll": ("POST",),
     "simplereenroll": ("POST",),
+    "fullcmc": ("POST",),
     "serverkeygen": ("POST",),
 }
-OPERATIONS = frozenset(_METHODS)
+OPERATIONS = frozenset(METHODS)
 LONGEST_LABEL = 128
 
 
@@ -54,7 +55,7 @@ def require_method(method: str, operation: str) -> None:
     Raises:
         MethodNotAllowed: it names the one that it takes.
     """
-    if method not in (allowed := _METHODS[operation]):
+    if method not in (allowed := METHODS[operation]):
         raise MethodNotAllowed(allowed[0])
 
 

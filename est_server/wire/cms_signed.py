@@ -132,6 +132,14 @@ def sign_content(content: bytes, content_type: str, signer: Signer) -> bytes:
     return made
 
 
+def content_info(signed_data: bytes) -> bytes:
+    """Return the DER of a ContentInfo around what `sign_content` gives."""
+    made: bytes = cms.ContentInfo(
+        {"content_type": "signed_data", "content": cms.SignedData.load(signed_data)}
+    ).dump()
+    return made
+
+
 def verify_signed(der: bytes, content_type: str) -> tuple[bytes, tuple[bytes, ...]]:
     """Return the content of SignedData and its certificates, the signer's own first.
 
