@@ -41,6 +41,7 @@ from est_server.web.validation import ValidationEndpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from est_server.config.server import ServerModel
     from est_server.ports.ca import Health
 
 _HEARTBEAT_SECONDS = 5.0
@@ -162,10 +163,10 @@ class Server:
         try:
             fresh = load(self._path)
             before, after = self._configuration.server, fresh.server
-            fixed = (before.cas, before.state) == (after.cas, after.state)
-            if not fixed:
+            if _until_restart(before) != _until_restart(after):
                 raise BackendUnavailable(
-                    "reload.restart", "cas and state take effect with a restart only"
+                    "reload.restart",
+                    "cas, state and listeners.public.url take effect with a restart only",
                 )
             rulebook = rulebook_of(fresh, self._authorities, self._ledger, self._ephemeral)
             pages = pages_of(rulebook, self._authorities)
@@ -227,6 +228,12 @@ class Server:
             metrics.ISSUER_NOT_AFTER.labels(name).set(end.timestamp())
             if not found.ok:
                 log.error("ca.unhealthy", ca=name, detail=found.detail)
+
+
+def _until_restart(server: ServerModel) -> tuple[object, ...]:
+    """Return what a reload must not change: certificates and lists say the same of the URL."""
+    public = server.listeners.public
+    return server.cas, server.state, None if public is None else public.url
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -126,6 +126,7 @@ class CrlScope:
         reserved_at: when.
         key_identifier: of the key that signs this scope. Another key is another scope (RFC 5280
             5.2.3), which has another name.
+        only_at: the URL that the certificates of a partial list name; None for the complete one.
         published: the lists that are in force, or that a delta refers to, oldest first: every
             complete one that has not ended, and the newest of each kind.
     """
@@ -135,6 +136,7 @@ class CrlScope:
     last_number: int
     reserved_at: datetime | None
     key_identifier: bytes
+    only_at: str | None = None
     published: tuple[PublishedCrl, ...] = ()
 
     def newest(self, kind: CrlKind) -> PublishedCrl | None:
@@ -146,11 +148,14 @@ class CrlScope:
 class Crls(Protocol):
     """The part of the ledger behind CRLs; durability and failures are those of `Ledger`."""
 
-    async def add_scope(self, ca: str, shard: int, key_identifier: bytes) -> None:
+    async def add_scope(
+        self, ca: str, shard: int, key_identifier: bytes, only_at: str | None = None
+    ) -> None:
         """Create a scope, before any certificate names its list; a known one is left alone.
 
         Raises:
-            Conflict: ``crl.key``: the scope belongs to another key.
+            Conflict: ``crl.key``: the scope belongs to another key; ``crl.url``: certificates
+                name its list at another URL, which the list has to repeat (RFC 5280 6.3.3 b 2 i).
         """
         ...
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from est_server.ports.ca import SignsTbs
-    from est_server.ports.crl import CrlKind, PublishedCrl, Snapshot
+    from est_server.ports.crl import CrlKind, CrlScope, PublishedCrl, Snapshot
     from est_server.revocation.planning import CrlTimes, Plan
 
 
@@ -44,8 +44,14 @@ class CrlIssuer:
         """Yield the complete list's shard and those of the partial ones."""
         yield from range(COMPLETE, self.shards + 1)
 
+    def only_at(self, shard: int) -> str | None:
+        """Return the URL that certificates of a partial list name; None for the complete one."""
+        if shard == COMPLETE or self.url is None:
+            return None
+        return self.url + crl_file(self.ca, shard, "base")
+
     async def lists(
-        self, shard: int, number: int, plan: Plan, snapshot: Snapshot
+        self, scope: CrlScope, number: int, plan: Plan, snapshot: Snapshot
     ) -> dict[CrlKind, bytes]:
         """Return the DER of what is due, signed.
 
@@ -55,12 +61,12 @@ class CrlIssuer:
         found: dict[CrlKind, bytes] = {}
         if plan.base:
             found["base"] = await self._signed(
-                self._content(shard, number, plan), list(snapshot.complete or ())
+                self._content(scope, number, plan), list(snapshot.complete or ())
             )
         if (base := plan.refers_to) is not None:
             extent = extent_of(plan, snapshot.sequence)
             entries = delta_entries(snapshot.changed, base.extent, extent, plan.this_update)
-            content = self._content(shard, number, plan, base)
+            content = self._content(scope, number, plan, base)
             found["delta"] = await self._signed(content, entries)
         return found
 
@@ -80,11 +86,11 @@ class CrlIssuer:
         return encode_crl(tbs, content.algorithm, signature)
 
     def _content(
-        self, shard: int, number: int, plan: Plan, base: PublishedCrl | None = None
+        self, scope: CrlScope, number: int, plan: Plan, base: PublishedCrl | None = None
     ) -> CrlContent:
         url, deltas = self.url, self.times.delta_lifetime is not None
         freshest = () if url is None or base is not None or not deltas else (
-            url + crl_file(self.ca, shard, "delta"),
+            url + crl_file(self.ca, scope.shard, "delta"),
         )  # fmt: skip
         return CrlContent(
             algorithm=self.signer.signature_algorithm,
@@ -94,9 +100,7 @@ class CrlIssuer:
             this_update=plan.this_update,
             next_update=self.next_update(plan, "base" if base is None else "delta"),
             base_number=None if base is None else base.number,
-            only_at=None if shard == COMPLETE or url is None else (
-                url + crl_file(self.ca, shard, "base")
-            ),
+            only_at=scope.only_at,
             freshest=freshest,
             expired_since=expired_since(plan.leaves_out, self.times.keep_expired),
         )  # fmt: skip

@@ -81,11 +81,14 @@ class CrlPublisher:
         """Create the scopes of the configuration, before a certificate can name their lists.
 
         Raises:
-            Conflict: ``crl.key``: a CA has another key than its lists.
+            Conflict: ``crl.key``, ``crl.url``: a CA has another key than its lists, or its partial
+                ones have another place than its certificates say.
         """
         for issuer in self.issuers.values():
             for shard in issuer.all_shards():
-                await self.ledger.crls.add_scope(issuer.ca, shard, issuer.key_identifier)
+                await self.ledger.crls.add_scope(
+                    issuer.ca, shard, issuer.key_identifier, issuer.only_at(shard)
+                )
 
     async def turn(self, forced: frozenset[str] = frozenset()) -> list[Publication]:
         """Publish what is due and bring out what is new; failures are logged and tried again.
@@ -185,7 +188,7 @@ class CrlPublisher:
             since=None if base is None else base.extent,
             complete=due.base,
         )
-        ders = await issuer.lists(scope.shard, number, due, snapshot)
+        ders = await issuer.lists(scope, number, due, snapshot)
         extent, at = extent_of(due, snapshot.sequence), self.clock()
 
         def published(kind: CrlKind, der: bytes) -> PublishedCrl:

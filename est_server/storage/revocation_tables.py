@@ -66,6 +66,7 @@ crl_scopes = Table(
     Column("last_number", BigInteger, nullable=False),
     Column("reserved_at", BigInteger),
     Column("key_identifier", LargeBinary, nullable=False),
+    Column("only_at", Text),
     PrimaryKeyConstraint("ca", "crl_shard"),
 )
 

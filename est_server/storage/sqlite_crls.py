@@ -38,8 +38,10 @@ class SqliteCrls:
     _reads: SqliteReads
     _writer: GroupCommit
 
-    async def add_scope(self, ca: str, shard: int, key_identifier: bytes) -> None:
-        await self._writer.run(lambda db: _add_scope(db, ca, shard, key_identifier))
+    async def add_scope(
+        self, ca: str, shard: int, key_identifier: bytes, only_at: str | None = None
+    ) -> None:
+        await self._writer.run(lambda db: _add_scope(db, ca, shard, key_identifier, only_at))
 
     async def scopes(self) -> Sequence[CrlScope]:
         found = await self._reads.all(sql.SCOPES)
@@ -54,6 +56,7 @@ class SqliteCrls:
                 last_number=row["last_number"],
                 reserved_at=rows.time_or_none(row["reserved_at"]),
                 key_identifier=bytes(row["key_identifier"]),
+                only_at=row["only_at"],
                 published=tuple(lists.get((row["ca"], row["crl_shard"]), ())),
             )
             for row in found
@@ -101,12 +104,14 @@ class SqliteCrls:
         return None if row is None else (row["number"], bytes(row["der"]))
 
 
-def _add_scope(db: sqlite3.Connection, ca: str, shard: int, key_identifier: bytes) -> None:
+def _add_scope(
+    db: sqlite3.Connection, ca: str, shard: int, key_identifier: bytes, only_at: str | None
+) -> None:
     row = find(db, sql.SCOPE, {"of_ca": ca, "shard": shard})
     if row is None:
         new = {
             "ca": ca, "crl_shard": shard, "last_number": 0, "reserved_at": None,
-            "key_identifier": key_identifier,
+            "key_identifier": key_identifier, "only_at": only_at,
         }  # fmt: skip
         execute(db, sql.ADD_SCOPE, new)
     elif bytes(row["key_identifier"]) != key_identifier:
@@ -115,6 +120,13 @@ def _add_scope(db: sqlite3.Connection, ca: str, shard: int, key_identifier: byte
             f"the CRLs of CA {ca} belong to another key",
             hint="give the CA with the new key a name of its own, and keep the old one in "
             "server.yaml until its certificates have expired",
+        )
+    elif row["only_at"] != only_at:
+        raise Conflict(
+            "crl.url",
+            f"certificates of CA {ca} name its partial CRL {shard} at {row['only_at']}",
+            hint=f"set cas.{ca}.crl.url to where it is found under that name, and let the name "
+            "lead to this server",
         )
 
 

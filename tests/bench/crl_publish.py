@@ -17,7 +17,7 @@ from time import perf_counter
 from backends.soft import SoftAuthority
 from est_server.pki.authority import authority_key_identifier, make_root
 from est_server.ports.ca import CaCertificates
-from est_server.ports.crl import Extent
+from est_server.ports.crl import CrlScope, Extent
 from est_server.revocation.issuer import CrlIssuer
 from est_server.revocation.planning import CrlTimes, Plan
 from est_server.revocation.publisher import CrlPublisher
@@ -46,7 +46,7 @@ async def main(path: Path) -> None:
     started = perf_counter()
     snapshot = await ledger.crls.snapshot("ca", 0, now=Extent(0), since=None, complete=True)
     read = perf_counter() - started
-    lists = await issuer.lists(0, 1, base, snapshot)
+    lists = await issuer.lists(CrlScope("ca", 0, 0, None, b""), 1, base, snapshot)
     made = perf_counter() - started
     sequence, der = snapshot.sequence, lists["base"]
     peak = _peak()
@@ -62,7 +62,7 @@ async def main(path: Path) -> None:
         delta = Plan(
             base=False, refers_to=_published(since, now), this_update=now, leaves_out=Extent(0)
         )
-        await issuer.lists(0, 2, delta, snapshot)
+        await issuer.lists(CrlScope("ca", 0, 0, None, b""), 2, delta, snapshot)
         times.append(perf_counter() - started)
     publisher = CrlPublisher({"ca": issuer}, ledger, {}, lambda: now)
     await publisher.start()

@@ -58,7 +58,11 @@ async def test_a_scope_belongs_to_one_key(ledger):
     await ledger.crls.add_scope("ca", 0, b"key")
     with pytest.raises(Conflict, match=r"crl\.key"):
         await ledger.crls.add_scope("ca", 0, b"another")
-    await ledger.crls.add_scope("ca", 1, b"another")
+    await ledger.crls.add_scope("ca", 1, b"another", "http://a/1.crl")
+    await ledger.crls.add_scope("ca", 1, b"another", "http://a/1.crl")
+    with pytest.raises(Conflict, match=r"crl\.url"):
+        await ledger.crls.add_scope("ca", 1, b"another", "http://b/1.crl")
+    assert (await scope(ledger, "ca", 1)).only_at == "http://a/1.crl"
     await ledger.crls.add_scope("cb", 0, b"another")
     assert [(one.ca, one.shard) for one in await ledger.crls.scopes()] == [
         ("ca", 0), ("ca", 1), ("cb", 0),
