@@ -5,7 +5,7 @@ DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
 
-.PHONY: run test lint interop conformance bench fuzz chaos peers clean
+.PHONY: run test lint interop conformance bench fuzz chaos bulk peers clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -33,6 +33,10 @@ conformance: $(VENV)/.tested
 bench: PACKAGES := nginx
 bench: $(VENV)/.installed peers
 	@$(BIN)/python tests/bench $(BENCH)
+
+# 100,000 certificates revoked at once, through kill -9
+bulk: $(VENV)/.tested
+	BULK=$(or $(INPUTS),100000) $(BIN)/python -m pytest -s tests/contract/test_revocation_bulk.py
 
 # the long forms of what `make test` does in short: 100,000 inputs for the codecs together and as
 # many for the HTTP surface, none slower than 50 ms of processor time; 200 kills under load
