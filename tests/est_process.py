@@ -49,12 +49,12 @@ class EstServer:
     def config(self) -> Path:
         return self.directory / "server.yaml"
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, stdin: str | None = None) -> str:
         """Run `est-server ARGUMENTS -c server.yaml` and return what it prints."""
-        return est_server(*arguments, "-c", str(self.config))
+        return est_server(*arguments, "-c", str(self.config), stdin=stdin)
 
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "-o", "json"))
+    def json(self, *arguments: str, stdin: str | None = None) -> Any:
+        return json.loads(self.run(*arguments, "-o", "json", stdin=stdin))
 
     def credential(self, username: str, profile: str, *arguments: str) -> tuple[str, str]:
         """Return (user, password) of a new reusable credential."""
@@ -64,11 +64,12 @@ class EstServer:
         return made["username"], made["password"]
 
 
-def est_server(*arguments: str) -> str:
+def est_server(*arguments: str, stdin: str | None = None) -> str:
     """Run the command line and return its standard output; anything but exit code 0 fails."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=REPOSITORY,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,

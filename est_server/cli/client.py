@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from est_server.cli.client_common import (
+    FingerprintOption,
+    LabelOption,
+    OutOption,
+    RootOption,
+    UrlOption,
+    basic_of,
+    client_for,
+    keep,
+    subject_of,
+)
+from est_server.cli.client_serverkeygen import serverkeygen
 from est_server.cli.lazy import command_group
 from est_server.cli.options import OutputOption
 from est_server.cli.output import show, show_list
@@ -18,38 +29,11 @@ if TYPE_CHECKING:
     from est_server.cli.est_client import EstClient
 
 app = command_group(
-    "An EST client, for tests and for devices that have none: cacerts, csrattrs, enroll, reenroll."
+    "An EST client, for tests and for devices that have none: cacerts, csrattrs, enroll, reenroll, "
+    "serverkeygen."
 )
 
-UrlOption = Annotated[str, typer.Option(help="The server, like https://est.example.net:8443.")]
-LabelOption = Annotated[str | None, typer.Option(help="The profile's label in the URL.")]
-RootOption = Annotated[
-    Path | None,
-    typer.Option("--root", "--cacert", metavar="FILE", help="Trust anchors, PEM."),
-]
-FingerprintOption = Annotated[
-    str | None, typer.Option(metavar="SHA256", help="Of a trust anchor, as init printed it.")
-]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where files are written.")]
-
-
-def _client(
-    url: str,
-    label: str | None,
-    root: Path | None,
-    fingerprint: str | None,
-    *,
-    certificate: tuple[Path, Path] | None = None,
-    basic: tuple[str, str] | None = None,
-) -> EstClient:
-    from est_server.cli.est_client import EstClient, anchors_of, target, trusting
-
-    if (root is None) == (fingerprint is None):
-        # RFC 7030 3.6: without an explicit anchor nobody knows who answers
-        raise typer.BadParameter("give one of --root and --fingerprint")
-    where = target(url, label)
-    anchors = anchors_of(where, root, fingerprint)
-    return EstClient(where, trusting(anchors, certificate), basic)
+app.command()(serverkeygen)
 
 
 @app.command()
@@ -74,7 +58,7 @@ def cacerts(
 
     from est_server.cli.ca import certificate_dict
 
-    client = _client(url, label, root, fingerprint)
+    client = client_for(url, label, root, fingerprint)
     found = [x509.load_der_x509_certificate(der) for der in client.ca_certificates()]
     if out is not None:
         out.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in found))
@@ -102,7 +86,7 @@ def csrattrs(
 
     from est_server.cli.client_request import wishes
 
-    der = _client(url, label, root, fingerprint).csr_attributes()
+    der = client_for(url, label, root, fingerprint).csr_attributes()
     found = wishes(der)
     value = {
         "key": found.key,
@@ -156,22 +140,17 @@ def enroll(
     Example: est-server client enroll --url https://localhost:8443 --root pki/ca/root.pem
     --username SN-0001 --password-stdin --out dev/
     """
-    from cryptography import x509
-
     from est_server.cli import client_request as request
 
     if (client_cert is None) != (client_key is None):
         raise typer.BadParameter("give both --client-cert and --client-key, or neither")
-    basic = _basic(username, password, password_stdin=password_stdin)
+    basic = basic_of(username, password, password_stdin=password_stdin)
     certificate = None if client_cert is None or client_key is None else (client_cert, client_key)
-    try:
-        name = x509.Name.from_rfc4514_string(subject) if subject is not None else _name(username)
-    except ValueError as error:
-        raise typer.BadParameter("write CN=SN-0001,O=Example", param_hint="--subject") from error
+    name = subject_of(subject, username)
     names = request.alternative_names(san or ())
     key_file = key or out / "key.pem"
     request.refuse_existing(out / "cert.pem", out / "ca.pem", *(() if key else (key_file,)))
-    client = _client(url, label, root, fingerprint, certificate=certificate, basic=basic)
+    client = client_for(url, label, root, fingerprint, certificate=certificate, basic=basic)
     wished = _wishes(client)
     made = _key(key, key_type or wished.key)
     out.mkdir(parents=True, exist_ok=True)
@@ -179,7 +158,7 @@ def enroll(
         request.write_key(key_file, made)
     csr = request.make_csr(made, name, names, wished.extensions)
     issued = _obtain(client, "simpleenroll", csr, made, None if key else key_file)
-    _keep(output, client, issued, out, key_file)
+    keep(output, client, issued, out, key_file)
 
 
 @app.command()
@@ -215,7 +194,7 @@ def reenroll(
         raise Malformed("client.certificate", f"{cert} is no PEM certificate") from error
     key_file = key if same_key else out / "key.pem"
     request.refuse_existing(out / "cert.pem", out / "ca.pem", *(() if same_key else (key_file,)))
-    client = _client(url, label, root, fingerprint, certificate=(cert, key))
+    client = client_for(url, label, root, fingerprint, certificate=(cert, key))
     wished = _wishes(client)
     made = _key(key if same_key else None, key_algorithm(current.public_key()))
     out.mkdir(parents=True, exist_ok=True)
@@ -228,27 +207,7 @@ def reenroll(
     # RFC 7030 4.2.2: subject and alternative names identical to the current certificate's
     csr = request.make_csr(made, current.subject, names, wished.extensions)
     issued = _obtain(client, "simplereenroll", csr, made, None if same_key else key_file)
-    _keep(output, client, issued, out, key_file)
-
-
-def _basic(
-    username: str | None, password: str | None, *, password_stdin: bool
-) -> tuple[str, str] | None:
-    if password is not None and password_stdin:
-        raise typer.BadParameter("give one of --password and --password-stdin")
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    if (username is None) != (password is None):
-        raise typer.BadParameter("give a --username and a password, or neither")
-    return None if username is None or password is None else (username, password)
-
-
-def _name(username: str | None) -> x509.Name:
-    from cryptography import x509
-
-    if username is None:
-        return x509.Name([])
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, username)])
+    keep(output, client, issued, out, key_file)
 
 
 def _wishes(client: EstClient) -> Any:
@@ -292,23 +251,3 @@ def _obtain(
             new_key_file.unlink(missing_ok=True)
         raise
     return own_certificate(found, key)
-
-
-def _keep(
-    output: str, client: EstClient, issued: x509.Certificate, out: Path, key_file: Path
-) -> None:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    from est_server.cli.ca import certificate_dict
-
-    (out / "cert.pem").write_bytes(issued.public_bytes(Encoding.PEM))
-    above = [x509.load_der_x509_certificate(der) for der in client.ca_certificates()]
-    (out / "ca.pem").write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in above))
-    value = {
-        **certificate_dict(issued),
-        "key": str(key_file),
-        "certificate": str(out / "cert.pem"),
-        "ca": str(out / "ca.pem"),
-    }
-    show(output, value)

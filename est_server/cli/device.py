@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from est_server.cli.device_key import app as key_app
 from est_server.cli.lazy import command_group
 from est_server.cli.options import (
     SERVER_YAML,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from est_server.ports.ledger import Device
 
 app = command_group("The register of devices: who may hold certificates, and who may not any more.")
+app.add_typer(key_app, name="key")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The device's id.")]
 

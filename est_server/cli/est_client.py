@@ -13,7 +13,7 @@ import binascii
 import hmac
 import http.client
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -32,10 +32,13 @@ from est_server.errors import (
 )
 from est_server.wire.cms import parse_certs_only
 from est_server.wire.est_body import encode_body
+from est_server.wire.multipart import parse_multipart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from est_server.wire.multipart import Part
 
 _TIMEOUT = 60.0
 _LONGEST_ANSWER = 1 << 20
@@ -150,14 +153,36 @@ class EstClient:
             Unauthenticated, Denied, NotFound, Malformed: the server's refusal, in its words.
             BackendUnavailable: it can't be reached or can't answer now.
         """
+        body, headers = encode_body(csr, wrap=True), self._headers()
+        return parse_certs_only(
+            _exchange(self.where, self.context, "POST", operation, body, headers, _CERTIFICATES)
+        )
+
+    def make_key(self, csr: bytes) -> tuple[tuple[Part, ...], bytes]:
+        """Send a PKCS #10 request to serverkeygen (RFC 7030 4.4).
+
+        Returns:
+            The parts of the answer, and DER of the certificate that the server's TLS showed.
+
+        Raises:
+            As in `enroll`.
+        """
+        answer = _ask(
+            self.where,
+            self.context,
+            "POST",
+            "serverkeygen",
+            encode_body(csr, wrap=True),
+            self._headers(),
+        )
+        return parse_multipart(answer.content_type, answer.content), answer.server_certificate
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
         if self.basic is not None:
             token = base64.b64encode(":".join(self.basic).encode()).decode()
             headers["Authorization"] = f"Basic {token}"
-        body = encode_body(csr, wrap=True)
-        return parse_certs_only(
-            _exchange(self.where, self.context, "POST", operation, body, headers, _CERTIFICATES)
-        )
+        return headers
 
 
 def trusting(anchors: str, certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
@@ -193,12 +218,45 @@ def _exchange(
     media_type: str,
 ) -> bytes:
     """Return the DER of an answer; empty for 204."""
+    answer = _ask(where, context, method, operation, body, headers)
+    if not answer.content:
+        if media_type == _ATTRIBUTES:
+            return b""
+        raise Malformed("remote.empty", f"{operation} has an empty answer")
+    found = answer.content_type.partition(";")[0].strip().lower()
+    if found != media_type:
+        raise Malformed("remote.media-type", f"{operation} answers {found}, not {media_type}")
+    try:
+        return base64.b64decode(answer.content.translate(None, b" \t\r\n"), validate=True)
+    except binascii.Error as error:
+        raise Malformed("remote.base64", f"{operation} does not answer base64") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a server answered, and the certificate that its TLS showed."""
+
+    content_type: str
+    content: bytes = field(repr=False)
+    server_certificate: bytes
+
+
+def _ask(
+    where: Target,
+    context: ssl.SSLContext,
+    method: str,
+    operation: str,
+    body: bytes | None,
+    headers: dict[str, str],
+) -> _Answer:
+    """Return an answer with status 200 or 204."""
     connection = http.client.HTTPSConnection(
         where.host, where.port, timeout=_TIMEOUT, context=context
     )
     try:
         connection.request(method, f"{where.path}/{operation}", body, headers)
         answer = connection.getresponse()
+        shown = connection.sock.getpeercert(binary_form=True) if connection.sock else None
         content = answer.read(_LONGEST_ANSWER + 1)
     except ssl.SSLCertVerificationError as error:
         raise BackendUnavailable(
@@ -213,21 +271,12 @@ def _exchange(
         connection.close()
     if answer.status not in {200, 204}:
         raise _refusal(answer.status, content, answer.headers.get("Retry-After"))
-    if answer.status == 204 or not content:
-        if media_type == _ATTRIBUTES:
-            return b""
-        raise Malformed("remote.empty", f"{operation} has an empty answer")
-    found = answer.headers.get_content_type()
-    if found != media_type:
-        raise Malformed("remote.media-type", f"{operation} answers {found}, not {media_type}")
     if len(content) > _LONGEST_ANSWER:
         raise Malformed(
             "remote.too-large", f"{operation} answers more than {_LONGEST_ANSWER} octets"
         )
-    try:
-        return base64.b64decode(bytes(content).translate(None, b" \t\r\n"), validate=True)
-    except binascii.Error as error:
-        raise Malformed("remote.base64", f"{operation} does not answer base64") from error
+    kind = answer.headers.get("Content-Type", "")
+    return _Answer(kind, b"" if answer.status == 204 else content, shown or b"")
 
 
 def _refusal(status: int, content: bytes, retry_after: str | None) -> EstServerError:

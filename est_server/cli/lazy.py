@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "version": "Print the version.",
     "config": "The configuration: check, schema, show, reload.",
     "profile": "Profiles: list, show, test, lint.",
-    "device": "The register: add, import, list, show, quarantine, release, retire.",
+    "device": "The register: add, import, list, show, quarantine, release, retire, key.",
     "credential": "Enrollment credentials: add, list, revoke.",
     "cert": "Certificates: list, show, export, revoke, release.",
     "crl": "Revocation lists: list, publish, verify.",
@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "why": "Explain a decision, a request, a certificate or a device.",
     "ca": "Certificate authorities: list, show, test-sign.",
     "db": "The ledger's schema: upgrade, status.",
-    "client": "An EST client: cacerts, csrattrs, enroll, reenroll.",
+    "client": "An EST client: cacerts, csrattrs, enroll, reenroll, serverkeygen.",
 }
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from est_server.pki.key_recipient import names_certificate, with_certificate
+from est_server.enrollment.device_keys import unseal
+from est_server.pki.key_recipient import names_certificate, with_certificate, with_secret_key
 from est_server.profiles.decision import KeyDelivery
 from est_server.wire.cms_enveloped import (
     AES_BLOCK,
@@ -52,6 +53,7 @@ class DeliveredKey:
 
 async def delivery_for(
     ledger: Ledger,
+    secret: bytes,
     request: EnrollmentRequest,
     csr: CertificationRequest,
     identity: Identity,
@@ -60,7 +62,8 @@ async def delivery_for(
     """Return how the key of a serverkeygen is to be delivered.
 
     Args:
-        ledger: where the asker's certificates are.
+        ledger: where the asker's certificates and secret keys are.
+        secret: of this server, under which secret keys are sealed.
         request: its connection may show one more.
         csr: its attributes say what the client wants.
         identity: whose keys count: nobody is given a key that another one can open.
@@ -68,6 +71,7 @@ async def delivery_for(
 
     Raises:
         Malformed: an attribute can't be read; see `key_protection`.
+        BackendUnavailable: ``device-key.sealed``.
     """
     wanted = key_protection(csr.attributes)
     if wanted.symmetric is None and wanted.asymmetric is None:
@@ -78,7 +82,7 @@ async def delivery_for(
         text = "a key's identifier needs SMIMECapabilities beside it (RFC 7030 4.4.1)"
         return _refused("keygen.capabilities-missing", text)
     if wanted.asymmetric is None:
-        return _refused("keygen.unknown-key", "there is no such key to encrypt with")
+        return await _symmetric(ledger, secret, wanted, identity)
     certificates = await _certificates(ledger, request, identity, now)
     return _asymmetric(wanted, wanted.asymmetric, certificates)
 
@@ -123,6 +127,22 @@ def _recipient(recipient: KeyRecipient, content_key: bytes) -> Recipient:
     return key_agreement(
         certificate, ephemeral, algorithms.kdf, algorithms.wrap_octets, content_key
     )
+
+
+async def _symmetric(
+    ledger: Ledger, secret: bytes, wanted: KeyProtection, identity: Identity
+) -> KeyDelivery:
+    name = wanted.symmetric or b""
+    found = await ledger.device_keys.get(identity.name, name)
+    if found is None:
+        text = f"the asker has no secret key {name.hex()} here"
+        return _refused("keygen.unknown-key", text)
+    kek = unseal(found.sealed, found.device_id, found.key_id, secret)
+    try:
+        recipient = with_secret_key(wanted.capabilities or (), name, kek)
+    except ValueError as error:
+        return _refused("keygen.capabilities", f"the key can't be encrypted: {error}")
+    return KeyDelivery(recipient=recipient, detail=f"encrypted, kekri for key {name.hex()}")
 
 
 async def _certificates(

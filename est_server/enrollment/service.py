@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.pending import PendingRequest
-    from est_server.profiles.decision import Decision
+    from est_server.profiles.decision import Decision, Identity, KeyDelivery
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
 
@@ -192,10 +192,19 @@ class EnrollmentService:
             pop_witness=pop_witness,
             key_compromised=await self.ledger.revocations.key_blocked(sha256(csr.spki).digest()),
             change=change_subject_name(csr),
-            delivery=await delivery_for(self.ledger, request, csr, identity, self.clock())
-            if request.operation == "serverkeygen"
-            else None,
+            delivery=await self._delivery(authenticator.credential_key, request, csr, identity),
         )
+
+    async def _delivery(
+        self,
+        secret: bytes,
+        request: EnrollmentRequest,
+        csr: CertificationRequest,
+        identity: Identity,
+    ) -> KeyDelivery | None:
+        if request.operation != "serverkeygen":
+            return None
+        return await delivery_for(self.ledger, secret, request, csr, identity, self.clock())
 
     async def _decide_and_issue(
         self, rulebook: Rulebook, profile: Profile, facts: RequestFacts, key: bytes

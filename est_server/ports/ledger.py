@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.ports.crl import Crls
+    from est_server.ports.device_keys import DeviceKeys
     from est_server.ports.pending import Claim, PendingRequests
     from est_server.ports.revocation import RevocationReason, Revocations
     from est_server.ports.supersession import Supersession, Supersessions
@@ -234,6 +235,11 @@ class Ledger(Protocol):
     @property
     def crls(self) -> Crls:
         """Numbers, contents and bytes of revocation lists."""
+        ...
+
+    @property
+    def device_keys(self) -> DeviceKeys:
+        """The secret keys that devices have too."""
         ...
 
     # -- one enrollment ---------------------------------------------------------------------

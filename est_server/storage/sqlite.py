@@ -15,6 +15,7 @@ from est_server.storage import sqlite_writes as write
 from est_server.storage import statements as sql
 from est_server.storage.group_commit import GroupCommit
 from est_server.storage.sqlite_crls import SqliteCrls
+from est_server.storage.sqlite_device_keys import SqliteDeviceKeys
 from est_server.storage.sqlite_file import connect, make_private
 from est_server.storage.sqlite_pending import SqlitePending
 from est_server.storage.sqlite_reads import SqliteReads
@@ -61,6 +62,7 @@ class SqliteLedger:
                 "ledger.unavailable", "the ledger can't be opened", hint=f"{path}: {error}"
             ) from error
         self._writer = GroupCommit(lambda: connect(path))
+        self.device_keys = SqliteDeviceKeys(self._reads, self._writer)
         self.pending = SqlitePending(self._reads, self._writer)
         self.revocations = SqliteRevocations(self._reads, self._writer)
         self.supersessions = SqliteSupersessions(self._reads, self._writer)

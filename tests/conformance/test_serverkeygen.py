@@ -8,6 +8,8 @@ import subprocess
 from base64 import b64decode
 
 import pytest
+from asker import Asker
+from asn1crypto import cms
 from cases import case
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -17,8 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_der_private_key,
+    load_pem_private_key,
     pkcs7,
 )
+from est_process import est_server
 
 from interop.conformance.asking import (
     alternative_names,
@@ -330,3 +334,113 @@ def test_no_key_is_in_the_ledger_or_the_log(keygen, lab_server):
     for path in files:
         content = path.read_bytes()
         assert not any(form in content for form in forms), path
+
+
+# -- encrypted with a secret key ------------------------------------------------------------------
+
+
+def keyed(server, folder, octets=32):
+    """Return a registered device with a secret key, as an asker, and that key."""
+    device = f"keyed-{secrets.token_hex(4)}"
+    server.run("device", "add", device, "--profile", "keyed")
+    key = secrets.token_bytes(octets)
+    named = server.json(
+        *("device", "key", "add", device, "factory", "--key-stdin"), stdin=f"{key.hex()}\n"
+    )
+    assert named["key_id"] == "factory"
+    assert "key" not in named
+    user = server.credential(device, "keyed", "--device", device)
+    return Asker(server, folder, credential=user, label="keyed"), key
+
+
+@case(146)
+@pytest.mark.parametrize("octets", [16, 24, 32])
+def test_openssl_decrypts_a_key_with_a_secret_key_of_the_devices(lab_server, tmp_path, octets):
+    asker, key = keyed(lab_server, tmp_path, octets)
+    request = csr(attribute(DECRYPT_KEY, der(0x04, b"factory")), capabilities(AES_256, AES_128))
+    (kind, octets), (other, certificate) = parts(ask(asker, request))
+    assert (kind, other) == (ENCRYPTED, CERTIFICATE)
+    outer = cms.ContentInfo.load(octets, strict=True)
+    assert outer["content_type"].native == "enveloped_data"
+    (recipient,) = outer["content"]["recipient_infos"]
+    assert recipient.name == "kekri"
+    assert recipient.chosen["version"].native == "v4"
+    assert recipient.chosen["kekid"]["key_identifier"].native == b"factory"
+    assert outer["content"]["encrypted_content_info"]["content_type"].native == "signed_data"
+    opened = decrypt(octets, tmp_path, "-secretkey", key.hex(), "-secretkeyid", b"factory".hex())
+    (issued,) = pkcs7.load_der_pkcs7_certificates(certificate)
+    found = opened_key(opened, lab_server, tmp_path)
+    assert public(found.public_key()) == public(issued.public_key())
+
+
+@case(148, 151)
+def test_a_secret_key_is_the_devices_own_and_not_readable_at_rest(lab_server, tmp_path):
+    asker, key = keyed(lab_server, tmp_path)
+    wanted = attribute(DECRYPT_KEY, der(0x04, b"other"))
+    answer = ask(asker, csr(wanted, capabilities(AES_256)))
+    assert (answer.status, answer.body.split(b":")[0]) == (400, b"keygen.unknown-key")
+    for path in lab_server.directory.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert key not in content, path
+            assert key.hex().encode() not in content, path
+
+
+@case(148)
+def test_a_removed_key_opens_nothing_any_more(lab_server, tmp_path):
+    asker, _ = keyed(lab_server, tmp_path)
+    device = asker.credential[0]
+    made = lab_server.json("device", "key", "add", device, "hex:00ff")
+    assert len(bytes.fromhex(made["key"])) == 32
+    request = attribute(DECRYPT_KEY, der(0x04, b"\x00\xff")), capabilities(AES_256)
+    assert ask(asker, csr(*request)).status == 200
+    lab_server.run("device", "key", "remove", device, "hex:00ff")
+    assert ask(asker, csr(*request)).status == 400
+    assert [one["key_id"] for one in lab_server.json("device", "key", "list", device)] == [
+        "factory"
+    ]
+
+
+# -- our own client -------------------------------------------------------------------------------
+
+
+def client(server, user, out, *arguments) -> None:
+    name, password = user
+    est_server(
+        *("client", "serverkeygen", "--url", f"https://{server.est}", "--root", str(server.root)),
+        *("--username", name, "--password-stdin", "--out", str(out), *arguments),
+        stdin=f"{password}\n",
+    )
+
+
+def key_of(folder) -> bytes:
+    (key,) = folder.glob("key.pem")
+    assert key.stat().st_mode & 0o77 == 0
+    certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+    private = load_pem_private_key(key.read_bytes(), None)
+    assert public(private.public_key()) == public(certificate.public_key())
+    return public(private.public_key())
+
+
+def test_our_client_obtains_keys_in_every_form(lab_server, tmp_path):
+    asker, key = keyed(lab_server, tmp_path)
+    other = asker.with_(label="keygen", credential=credential(lab_server, "keygen"))
+    private = new_key()
+    answer = other.ask("simpleenroll", base64(csr(key=private)))
+    (certificate,) = pkcs7.load_der_pkcs7_certificates(b64decode(answer.body))
+    # with nothing but TLS
+    named = ("--label", "keygen", "--subject", "CN=device-1")
+    client(lab_server, other.credential, tmp_path / "plain", *named)
+    plain_key = key_of(tmp_path / "plain")
+    # for a certificate
+    pem, its_key = tmp_path / "recip.pem", tmp_path / "recip.key"
+    pem.write_bytes(certificate.public_bytes(Encoding.PEM))
+    its_key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    for_it = ("--for-cert", str(pem), "--for-key", str(its_key))
+    client(lab_server, other.credential, tmp_path / "certificate", *named, *for_it)
+    # with a secret key
+    kek = tmp_path / "kek.hex"
+    kek.write_text(key.hex())
+    secret = ("--label", "keyed", "--secret-id", "factory", "--secret-file", str(kek))
+    client(lab_server, asker.credential, tmp_path / "secret", *secret)
+    assert len({plain_key, key_of(tmp_path / "certificate"), key_of(tmp_path / "secret")}) == 3
