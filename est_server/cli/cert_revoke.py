@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import socket
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from est_server.cli.operator import operator
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, moment, opened
 from est_server.cli.output import iso, show
 
@@ -88,7 +87,7 @@ def revoke(
     wanted = _Wanted(serial, device, profile, issued_between, ca, note, output)
 
     def order(found: CertificateRecord, now: datetime) -> Revocation:
-        return Revocation(found.ca, found.serial_number, reason, now, _actor(), invalid, note)
+        return Revocation(found.ca, found.serial_number, reason, now, operator(), invalid, note)
 
     may: Any = "hold" if reason == "certificateHold" else "revoke"
     asyncio.run(_carry_out(wanted, may, order, config, dry_run=dry_run, yes=yes, count=count))
@@ -116,7 +115,7 @@ def release(
     wanted = _Wanted(serial, device, profile, issued_between, ca, note, output)
 
     def order(found: CertificateRecord, now: datetime) -> Release:
-        return Release(found.ca, found.serial_number, now, _actor(), note)
+        return Release(found.ca, found.serial_number, now, operator(), note)
 
     asyncio.run(_carry_out(wanted, "release", order, config, dry_run=dry_run, yes=yes, count=count))
 
@@ -267,7 +266,3 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("certificates", total=total)
         yield lambda done: bar.update(task, advance=done)
-
-
-def _actor() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

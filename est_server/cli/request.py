@@ -10,6 +10,7 @@ import typer
 
 from est_server.cli.gates import show_gates, show_plan
 from est_server.cli.lazy import command_group
+from est_server.cli.operator import operator
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
 from est_server.cli.output import iso, show, show_json, show_list
 
@@ -187,7 +188,7 @@ async def _review(
         if event == "approve":
             digest = await _remembered(configuration, ledger, found["profile"])
         record = await ledger.pending.review(
-            found["request"], event, by=_operator(), note=text, profile_digest=digest, at=now
+            found["request"], event, by=operator(), note=text, profile_digest=digest, at=now
         )
         return pending_dict(record)
 
@@ -217,14 +218,3 @@ async def _remembered(configuration: Configuration, ledger: Ledger, name: str) -
     digest = sha256(profile.text.encode()).hexdigest()
     await ledger.remember_profiles({digest: (name, profile.text)}, at=system_clock())
     return digest
-
-
-def _operator() -> str:
-    """Return who runs this command, as the operating system says; no variable can change it."""
-    import os
-    import pwd
-
-    try:
-        return f"os:{pwd.getpwuid(os.getuid()).pw_name}"
-    except KeyError:
-        return f"os:{os.getuid()}"

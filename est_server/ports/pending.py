@@ -60,7 +60,7 @@ class PendingRequest:
         csr: DER of the first request.
         decision_id: the decision that made it wait; its trace has the certificate's plan.
         expires_at: until then it waits; after a decision, until then that decision stands.
-        decided_by: who approved or denied, ``os:alice``; None while nobody has.
+        decided_by: who approved or denied, ``alice@pki-1``; None while nobody has.
         note: what they said; a denial's is told to the device.
         profile_digest: of the profile at the time of an approval; empty if there is none.
         request_id: the request that issues or has issued the certificate.

@@ -12,7 +12,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from est_server.profiles.demands import CsrAttributes, ProofOfPossession, ServerKeyGeneration
+from est_server.profiles.demands import (
+    Approval,
+    CsrAttributes,
+    ProofOfPossession,
+    ServerKeyGeneration,
+)
 from est_server.profiles.scalars import Duration, Oid, Strict
 
 SubjectSource = str
@@ -298,40 +303,6 @@ class CertificateContent(Strict):
         default="drop",
         description="what to do when the CSR asks for an extension or usage that is not given",
     )
-
-
-class Approval(Strict):
-    """Whether a person has to approve what would be issued (RFC 7030 4.2.3)."""
-
-    mode: Literal["none", "manual"] = Field(
-        default="none",
-        description="manual: a device is told to ask again (202) until somebody has decided; see "
-        "`est-server request list`",
-    )
-    when: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=4096,
-        description="a CEL expression; only requests for which it is true wait. One that can't be "
-        "evaluated waits too",
-    )
-    retry_after: Duration = Field(
-        default=timedelta(minutes=5),
-        ge=timedelta(seconds=60),
-        le=timedelta(days=2),
-        description="when a waiting device is asked to come again, 60s to 2d",
-    )
-    expires: Duration = Field(
-        default=timedelta(days=7),
-        ge=timedelta(minutes=5),
-        description="how long a request waits for a decision, and the decision for the device",
-    )
-
-    @model_validator(mode="after")
-    def _manual(self) -> Approval:
-        if self.when is not None and self.mode == "none":
-            raise ValueError("`when` means nothing without `mode: manual`")
-        return self
 
 
 class Rule(Strict):

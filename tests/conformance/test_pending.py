@@ -186,3 +186,22 @@ def test_a_renewal_goes_through_where_the_expression_lets_it(asker):
     certificate = issued(asker.ask("simpleenroll", request(key, name)))
     renewing = asker.with_(identity=asker.keep(certificate, key), credential=None)
     assert issued(renewing.ask("simplereenroll", request(key, name)))
+
+
+@case(151)
+def test_a_key_is_made_when_it_is_handed_out_and_not_before(asker, lab_server):
+    label = "review-keygen"
+    who = asker.with_(label=label, credential=lab_server.credential("review-keys", label))
+    csr = request(name="server-made")
+    assert who.ask("serverkeygen", csr).status == 202
+    [record] = [
+        row for row in run(lab_server, "request", "list") if row["identity"] == "review-keys"
+    ]
+    shown = run(lab_server, "request", "show", record["request"])
+    assert "PRIVATE" not in json.dumps(shown)
+    run(lab_server, "request", "approve", record["request"])
+    answer = who.ask("serverkeygen", csr)
+    assert answer.status == 200
+    assert answer.media_type == "multipart/mixed"
+    # an approval is for one key: who lost the answer asks for another one
+    assert who.ask("serverkeygen", csr).status == 202

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 
@@ -28,6 +30,7 @@ from typer.testing import CliRunner
 
 from est_server.app.clock import system_clock
 from est_server.cli import app
+from est_server.enrollment.review import MOST_WAITING
 from est_server.ports.ledger import DecisionRecord, RequestRecord, Reservation
 from est_server.storage.sqlite import SqliteLedger
 from interop.conformance.asking import (
@@ -156,6 +159,67 @@ def test_a_device_that_is_quarantined_meanwhile_collects_nothing(nodes, tmp_path
     assert poll(asker, key).status == 200
 
 
+def test_a_renewal_whose_certificate_is_revoked_meanwhile_collects_nothing(nodes, tmp_path):
+    server = nodes[0]
+    asker, key = device(server, "SN-108", tmp_path), new_key()
+    assert poll(asker, key).status == 202
+    run(server, "request", "approve", the_record(server, "SN-108"))
+    certificate = issued(poll(asker, key))
+    renewing = asker.with_(identity=asker.keep(certificate, key), credential=None)
+    csr = base64(certification_request(new_key(), common_name("SN-108")))
+    assert renewing.ask("simplereenroll", csr).status == 202
+    run(server, "request", "approve", the_record(server, "SN-108"))
+    run(server, "cert", "revoke", f"{certificate.serial_number:x}")
+    answer = renewing.ask("simplereenroll", csr)
+    assert (answer.status, answer.body.split(b":")[0]) == (403, b"certificate.revoked")
+
+
+def test_a_running_server_lets_records_expire(nodes, tmp_path):
+    server = nodes[0]
+    asker = device(server, "SN-109", tmp_path)
+    assert poll(asker, new_key()).status == 202
+    record = the_record(server, "SN-109")
+
+    async def overdue(ledger):
+        found = await ledger.pending.get(record)
+        at = system_clock() - timedelta(days=8)
+        old = replace(
+            found, id="r_0overdue", match_key=b"overdue", created_at=at, updated_at=at,
+            expires_at=at + timedelta(days=7), decision_id="d_0overdue",
+        )  # fmt: skip
+        [decision] = await ledger.decisions(decision_id=found.decision_id)
+        await ledger.pending.add(old, replace(decision, id="d_0overdue"), most=100)
+
+    with_ledger(server, overdue)
+    until = time.monotonic() + 40
+    while run(server, "request", "show", "r_0overdue")["state"] != "expired":
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert run(server, "request", "show", record)["state"] == "waiting"
+
+
+def test_an_identity_that_waits_with_too_many_requests_is_refused(nodes, tmp_path):
+    server = nodes[0]
+    asker = device(server, "SN-110", tmp_path)
+    assert poll(asker, new_key()).status == 202
+    record = the_record(server, "SN-110")
+
+    async def fill(ledger):
+        found = await ledger.pending.get(record)
+        [decision] = await ledger.decisions(decision_id=found.decision_id)
+        for number in range(MOST_WAITING - 1):
+            fields = {"id": f"r_0more{number}", "decision_id": f"d_0more{number}"}
+            more = replace(found, match_key=f"more{number}".encode(), **fields)
+            await ledger.pending.add(
+                more, replace(decision, id=fields["decision_id"]), most=MOST_WAITING
+            )
+
+    with_ledger(server, fill)
+    answer = poll(asker, new_key())
+    assert (answer.status, answer.body.split(b":")[0]) == (403, b"approval.too-many")
+    assert b"decision d_" in answer.body
+
+
 @case(111)
 def test_an_expired_record_is_followed_by_a_new_one(nodes, tmp_path):
     asker, key = device(nodes[0], "SN-103", tmp_path), new_key()
@@ -220,7 +284,7 @@ def test_the_commands_say_who_decided_what_about_which_request(nodes, tmp_path):
     assert run(server, "request", "list", "--state", "denied") == []
     denied = run(server, "request", "deny", record, "--reason", "not ours")
     assert set(denied) == set(run(server, "request", "list", "--state", "denied")[0])
-    assert denied["decided_by"] == f"os:{_user()}"
+    assert denied["decided_by"] == f"{_user()}@{socket.gethostname()}"
     for command in (["approve", record], ["deny", record, "--reason", "again"]):
         assert refused(server, "request", *command) == (1, "request.state")
     assert refused(server, "request", "approve", "r_nothing") == (1, "request.unknown")
