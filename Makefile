@@ -5,7 +5,7 @@ DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java
 
-.PHONY: run test lint interop conformance bench fuzz chaos bulk peers clean
+.PHONY: run test lint interop conformance bench fuzz chaos bulk propagation peers clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -33,6 +33,10 @@ conformance: $(VENV)/.tested
 bench: PACKAGES := nginx
 bench: $(VENV)/.installed peers
 	@$(BIN)/python tests/bench $(BENCH)
+
+# 200 revocations, one after the other, under load: how long until the delta CRL shows each
+propagation: $(VENV)/.tested
+	REVOCATIONS=$(or $(INPUTS),200) $(BIN)/python -m pytest -s tests/e2e/test_revocation.py -k load
 
 # 100,000 certificates revoked at once, through kill -9
 bulk: $(VENV)/.tested

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import ssl
 import subprocess
 import tempfile
@@ -16,6 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from device_world import csr, issued, post, session
 
+from est_server.app.clock import system_clock
+from est_server.ports.revocation import Revocation
+from est_server.storage.sqlite import SqliteLedger
 from est_server.wire.crl_reading import read_crl
 
 DEADLINE = 20.0
@@ -269,3 +273,43 @@ def test_gzip_is_what_it_says(server):
         assert packed["Vary"] == "Accept-Encoding"
     else:
         assert (found, packed["ETag"]) == (body, plain["ETag"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("REVOCATIONS" not in os.environ, reason="REVOCATIONS=200 runs the long form")
+async def test_every_revocation_is_on_the_delta_within_two_seconds_under_load(interop_server):
+    """Revoke one after the other while devices enroll; measure from the commit to the fetch."""
+    server, count = interop_server, int(os.environ["REVOCATIONS"])
+    credentials = server.credential("propagation", "interop")
+    ledger = SqliteLedger(server.directory / "state" / "ledger.db")
+    waits, enrolled, stop = [], 0, asyncio.Event()
+
+    async def load():
+        nonlocal enrolled
+        async with session(server, credentials) as client:
+            while not stop.is_set():
+                status, _, _ = await post(client, server, csr(f"load-{enrolled}"))
+                assert status == 200
+                enrolled += 1
+
+    async with session(server, credentials) as client:
+        made = [await post(client, server, csr(f"p-{number}")) for number in range(count)]
+    serials = [issued(body).serial_number for _, body, _ in made]
+    tasks = [asyncio.create_task(load()) for _ in range(2)]
+    begin = time.monotonic()
+    for serial in serials:
+        order = Revocation("issuing", serial, "superseded", system_clock(), "test")
+        await ledger.revocations.revoke([order])
+        _, took = await until_listed(server, "issuing-delta.crl", serial)
+        waits.append(took)
+    seconds = time.monotonic() - begin
+    stop.set()
+    await asyncio.gather(*tasks)
+    await ledger.close()
+    waits.sort()
+    print(
+        f"\n{count} revocations, {enrolled / seconds:.0f} enrollments a second beside them: "
+        f"p50 {waits[count // 2]:.2f} s, p99 {waits[int(count * 0.99)]:.2f} s, "
+        f"most {waits[-1]:.2f} s"
+    )
+    assert waits[-1] <= 2.0
