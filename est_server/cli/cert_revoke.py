@@ -137,6 +137,8 @@ class _Wanted:
         if many == (serial is not None):
             text = "give a serial number, or one or more of --device, --profile, --issued-between"
             raise typer.BadParameter(text, param_hint="SERIAL")
+        if many and ca is not None:
+            raise typer.BadParameter("goes with a serial number only", param_hint="--ca")
         if len(note) > _LONGEST_NOTE or not note.isprintable():
             text = f"at most {_LONGEST_NOTE} printable characters"
             raise typer.BadParameter(text, param_hint="--note")

@@ -161,6 +161,8 @@ async def test_many_are_revoked_after_their_number_was_confirmed(server, devices
     assert (done["matched"], done["changed"]) == (1, 1)
     again = server.json("cert", "revoke", "--device", name, "--yes")
     assert (again["matched"], again["changed"]) == (0, 0)
+    with pytest.raises(pytest.fail.Exception, match="exit code 2"):
+        server.run("cert", "revoke", "--device", name, "--ca", "issuing", "--yes")
     past = ("--issued-between", "2001-01-01", "2002-01-01")
     assert server.json("cert", "revoke", *past, "--dry-run")["matched"] == 0
     await until_listed(server, "issuing-delta.crl", first.serial_number)
