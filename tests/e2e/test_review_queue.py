@@ -184,15 +184,15 @@ def test_a_running_server_lets_records_expire(nodes, tmp_path):
         found = await ledger.pending.get(record)
         at = system_clock() - timedelta(days=8)
         old = replace(
-            found, id="r_0overdue", match_key=b"overdue", created_at=at, updated_at=at,
-            expires_at=at + timedelta(days=7), decision_id="d_0overdue",
+            found, id="r_00overdue", match_key=b"overdue", created_at=at, updated_at=at,
+            expires_at=at + timedelta(days=7), decision_id="d_00overdue",
         )  # fmt: skip
         [decision] = await ledger.decisions(decision_id=found.decision_id)
-        await ledger.pending.add(old, replace(decision, id="d_0overdue"), most=100)
+        await ledger.pending.add(old, replace(decision, id="d_00overdue"), most=100)
 
     with_ledger(server, overdue)
     until = time.monotonic() + 40
-    while run(server, "request", "show", "r_0overdue")["state"] != "expired":
+    while run(server, "request", "show", "r_00overdue")["state"] != "expired":
         assert time.monotonic() < until
         time.sleep(0.2)
     assert run(server, "request", "show", record)["state"] == "waiting"
@@ -208,7 +208,7 @@ def test_an_identity_that_waits_with_too_many_requests_is_refused(nodes, tmp_pat
         found = await ledger.pending.get(record)
         [decision] = await ledger.decisions(decision_id=found.decision_id)
         for number in range(MOST_WAITING - 1):
-            fields = {"id": f"r_0more{number}", "decision_id": f"d_0more{number}"}
+            fields = {"id": f"r_00more{number}", "decision_id": f"d_00more{number}"}
             more = replace(found, match_key=f"more{number}".encode(), **fields)
             await ledger.pending.add(
                 more, replace(decision, id=fields["decision_id"]), most=MOST_WAITING
