@@ -50,6 +50,11 @@ fuzz: $(VENV)/.tested
 chaos: $(VENV)/.tested
 	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
 
+# each rule broken once: the tests of its cases must turn red
+conformance-mutations: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/conformance/test_faults.py -q
+	$(BIN)/python tests/conformance/mutate.py
+
 # the real peers of the tests, where this user may install them
 peers:
 	@missing=; for package in $(PACKAGES); do \

@@ -20,10 +20,17 @@ def pytest_addoption(parser):
     parser.addoption(
         "--matrix", action="store_true", help="print which conformance cases pass, fail and wait"
     )
+    parser.addoption("--cases", help="run the tests of these cases only, with commas between")
+    parser.addoption("--matrix-file", help="write each case's outcome there, as JSON")
 
 
 def pytest_configure(config):
-    config.pluginmanager.register(Matrix(shown=config.getoption("--matrix")), "matrix")
+    matrix = Matrix(
+        shown=config.getoption("--matrix"),
+        only=[*map(int, (config.getoption("--cases") or "").replace(",", " ").split())],
+        file=config.getoption("--matrix-file"),
+    )
+    config.pluginmanager.register(matrix, "matrix")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[1]
-COMMAND = (sys.executable, "-m", "est_server.cli")
+_FAULT = os.environ.get("CONFORMANCE_FAULT")
+_BROKEN = str(REPOSITORY / "tests" / "conformance" / "broken_server.py")
+COMMAND = (sys.executable, *((_BROKEN, _FAULT) if _FAULT else ("-m", "est_server.cli")))
+"""The program; with CONFORMANCE_FAULT one that is broken, for tests that must then fail."""
 STARTS_WITHIN = 60.0  # seconds, on a machine that does other things too
 STOPS_WITHIN = 30.0
 

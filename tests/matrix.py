@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from cases import MISSING, WAITING, sections, waiting
 
 PASS, FAIL, SKIP, WAIT, NONE = "pass", "FAIL", "skipped", "waiting", "NOT RUN"
@@ -10,15 +13,20 @@ PASS, FAIL, SKIP, WAIT, NONE = "pass", "FAIL", "skipped", "waiting", "NOT RUN"
 class Matrix:
     """Collects the outcome of every test that is tagged with `case`."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, *, shown: bool, only: list[int], file: str | None) -> None:
         self._shown = shown
+        self._only = {*only}
+        self._file = file
         self._outcomes: dict[int, dict[str, set[str]]] = {}
 
-    def pytest_collection_modifyitems(self, items):
-        for item in items:
+    def pytest_collection_modifyitems(self, config, items):
+        for item in [*items]:
             numbers = [number for mark in item.iter_markers("case") for number in mark.args]
             if numbers:  # travels with the report, also from another process
                 item.user_properties.append(("cases", sorted(set(numbers))))
+            if self._only and not self._only & {*numbers}:
+                items.remove(item)
+                config.hook.pytest_deselected(items=[item])
 
     def pytest_runtest_logreport(self, report):
         if report.outcome == "passed" and report.when != "call":
@@ -27,6 +35,11 @@ class Matrix:
             for number in numbers if name == "cases" else ():
                 outcomes = self._outcomes.setdefault(number, {})
                 outcomes.setdefault(report.outcome, set()).add(report.nodeid)
+
+    def pytest_sessionfinish(self):
+        if self._file:
+            found = {number: sorted(outcomes) for number, outcomes in self._outcomes.items()}
+            Path(self._file).write_text(json.dumps(found))
 
     def pytest_terminal_summary(self, terminalreporter):
         if self._shown:

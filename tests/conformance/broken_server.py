@@ -1,4 +1,4 @@
-"""The real server with one fault in it: for tests that must see it.
+"""The real program with one fault in it: for tests that must see it.
 
     python broken_server.py FAULT serve -c server.yaml
 
@@ -16,6 +16,7 @@ from unittest import mock
 
 import faults_enroll  # noqa: F401 - declares its faults
 import faults_http  # noqa: F401 - likewise
+import faults_records  # noqa: F401 - likewise
 from faults import FAULTS
 
 from est_server.app.server import Server
@@ -53,7 +54,8 @@ class Switch:
 
 if __name__ == "__main__":
     _, fault, *arguments = sys.argv
-    switch = Switch(Path(arguments[arguments.index("-c") + 1]).parent)
+    named = arguments[arguments.index("-c") + 1] if "-c" in arguments else "server.yaml"
+    switch = Switch(Path(named).parent)
     switch.turn(fault)
     signal.signal(signal.SIGUSR1, switch.on_signal)
     reload = Server._reload

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 import time
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from est_process import COMMAND, EstServer, initialise, serving
 from makers import Maker, maker
 
+from interop.conformance.asking import common_name
 from interop.conformance.connection import Endpoint
 from interop.conformance.target import Options, Target
 
@@ -78,24 +78,22 @@ def _lab(folder: Path, acme: Maker, webby: Maker) -> EstServer:
 
 
 @contextmanager
-def serving_lab(server: EstServer, fault: str | None) -> Iterator[EstServer]:
-    """Serve a laboratory, with one fault in it if there is one."""
-    command = COMMAND if fault is None else (sys.executable, str(LAUNCHER), fault)
+def serving_lab(server: EstServer, command: tuple[str, ...]) -> Iterator[EstServer]:
     with serving(server, command, SSL_CERT_FILE=str(server.directory / "system.pem")):
         yield server
 
 
 @pytest.fixture(scope="session")
 def lab_server(new_lab) -> Iterator[EstServer]:
-    """Serve the laboratory; CONFORMANCE_FAULT breaks it, for tests that must then fail."""
-    with serving_lab(new_lab(), os.environ.get("CONFORMANCE_FAULT")) as server:
+    """Serve the laboratory."""
+    with serving_lab(new_lab(), COMMAND) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def faulty_lab(new_lab) -> Iterator[EstServer]:
     """Serve a laboratory that takes a fault whenever it is told so."""
-    with serving_lab(new_lab(), "none") as server:
+    with serving_lab(new_lab(), (sys.executable, str(LAUNCHER), "none")) as server:
         yield server
 
 
@@ -120,6 +118,7 @@ def kit_targets(acme, tmp_path_factory) -> Callable[[EstServer], dict[str, list[
             "names": over_both("names", dns="kit.example.net"),
             "silent": over_both("silent"),
             "review": over_both("review"),
+            "keygen": over_both("keygen", subject=common_name("device-kit")),
             "idevid": over_both("idevid", identity=acme.device()),
         }
 

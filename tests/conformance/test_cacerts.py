@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 from asker import certificates
 from cases import case
+from est_process import COMMAND
 
 
 def fingerprints(answer) -> set[bytes]:
@@ -44,7 +44,7 @@ def test_a_server_without_its_ca_does_not_start(new_server, tmp_path):
     server = new_server(tmp_path / "s", "--interop")
     (server.directory / "ca" / "issuing.pem").write_text("")
     done = subprocess.run(
-        [sys.executable, "-m", "est_server.cli", "serve", "-c", server.config],
+        [*COMMAND, "serve", "-c", server.config],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode in {3, 4}, done.stderr

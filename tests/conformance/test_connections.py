@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from base64 import b64encode
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from cases import case
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from est_process import COMMAND
 from makers import certificate, write
 
 from interop.conformance.asking import (
@@ -187,7 +187,7 @@ def test_a_profile_that_needs_a_binding_does_not_load_behind_proxies_only(new_se
     profile.write_text(lines)
     for command in ("config check", "serve"):
         done = subprocess.run(
-            [sys.executable, "-m", "est_server.cli", *command.split(), "-c", server.config],
+            [*COMMAND, *command.split(), "-c", server.config],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 3

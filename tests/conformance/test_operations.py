@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import yaml
 from asker import Asker, issued
 from cases import case
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from est_process import EstServer, free_addresses
+from est_process import COMMAND, EstServer, free_addresses
 
 from interop.conformance.asking import (
     base64,
@@ -95,7 +94,7 @@ def test_a_label_named_like_an_operation_does_not_load(new_server, tmp_path, lab
     profile.write_text(profile.read_text().replace("[interop, default]", f"[{label}, default]"))
     for command in ("config check", "serve"):
         done = subprocess.run(
-            [sys.executable, "-m", "est_server.cli", *command.split(), "-c", server.config],
+            [*COMMAND, *command.split(), "-c", server.config],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 3
@@ -112,7 +111,7 @@ def test_a_dry_run_says_what_a_request_would_get(lab_server, tmp_path):
     weak = certification_request(new_key("rsa-1024"), common_name("weak"))
     file.write_bytes(base64(weak))
     done = subprocess.run(
-        [sys.executable, "-m", "est_server.cli", "profile", "test", "interop", "--csr", file,
+        [*COMMAND, "profile", "test", "interop", "--csr", file,
          "--device", "x", "-c", lab_server.config, "-o", "json"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
