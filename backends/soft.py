@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from pydantic import BaseModel, ConfigDict, Field
 
+from backends.soft_rollover import make_successor
 from est_server.errors import BackendRejected, BackendUnavailable
 from est_server.pki.authority import authority_key_identifier, signature_hash
 from est_server.pki.signatures import sign_and_check, signature_algorithm
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
     from est_server.pki.plan import CertificatePlan
+    from est_server.ports.rollover import Successor, SuccessorMaker, SuccessorOrder
 
 _LARGE = 1 << 20
 """Octets beyond which hashing would hold up the event loop for milliseconds."""
@@ -190,6 +193,15 @@ class SoftBackend:
             ) from error
         return SoftAuthority(_signing_key(context.name, key, issuer), CaCertificates(issuer, chain))
 
+    def make_successor(
+        self, settings: SoftSettings, context: BackendContext, order: SuccessorOrder
+    ) -> Successor:
+        """Make new keys and certificates; see `SuccessorMaker.make_successor`."""
+        certificates = self.open(settings, context).certificates()
+        root = PurePosixPath((settings.chain or (settings.certificate,))[-1])
+        root_key = order.root_key or Secret("file", str(root.with_suffix(".key")))
+        return make_successor(certificates, context.base, root_key, settings.passphrase, order)
+
 
 def _signing_key(
     name: str, key: object, certificate: x509.Certificate
@@ -266,3 +278,4 @@ def _points(urls: tuple[str, ...]) -> list[x509.DistributionPoint]:
 _authority: type[CertificateAuthority] = SoftAuthority
 _signs: type[SignsTbs] = SoftAuthority
 _backend: type[Backend] = SoftBackend
+_successor_maker: type[SuccessorMaker] = SoftBackend

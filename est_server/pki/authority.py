@@ -50,15 +50,63 @@ def make_root(common_name: str, algorithm: str, *, lifetime: timedelta, now: dat
     return Authority(key, builder.sign(key, signature_hash(key)))
 
 
-def make_issuing(
-    root: Authority, common_name: str, algorithm: str, *, lifetime: timedelta, now: datetime
+def make_next_root(
+    old: x509.Certificate, algorithm: str, *, lifetime: timedelta, now: datetime
 ) -> Authority:
-    """Return an issuing CA under `root` that may sign end entities only (path length 0)."""
+    """Return a new self-signed root of the same name as `old` (RFC 4210 4.4: NewWithNew)."""
+    key = generate_key(algorithm)
+    builder = _builder(old.subject, old.subject, key.public_key(), lifetime, now)
+    builder = _ca_extensions(builder, path_length=None)
+    return Authority(key, builder.sign(key, signature_hash(key)))
+
+
+def cross_certify(
+    subject: x509.Certificate, issuer: Authority, *, not_before: datetime, not_after: datetime
+) -> x509.Certificate:
+    """Return a certificate of one root's key by another's (RFC 4210 4.4).
+
+    OldWithNew certifies the old key with the new one, NewWithOld the new key with the old one.
+
+    Args:
+        subject: the root that is certified.
+        issuer: the root that certifies.
+        not_before: first second of validity.
+        not_after: last second of validity.
+    """
+    key = subject.public_key()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject.subject)
+        .issuer_name(issuer.certificate.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(authority_key_identifier(issuer.certificate), critical=False)
+    )
+    builder = _ca_extensions(builder, path_length=None)
+    return builder.sign(issuer.key, signature_hash(issuer.key))
+
+
+def make_issuing(
+    root: Authority, name: str | x509.Name, algorithm: str, *, lifetime: timedelta, now: datetime
+) -> Authority:
+    """Return an issuing CA under `root` that may sign end entities only (path length 0).
+
+    Args:
+        root: who certifies it.
+        name: its subject, or the common name that is all of it.
+        algorithm: of its key.
+        lifetime: cut at the root's end.
+        now: the time.
+    """
     key = generate_key(algorithm)
     certificate = root.certificate
     end = certificate.not_valid_after_utc
     lifetime = min(lifetime, end - (now - _CLOCK_SKEW))
-    builder = _builder(_name(common_name), certificate.subject, key.public_key(), lifetime, now)
+    subject = _name(name) if isinstance(name, str) else name
+    builder = _builder(subject, certificate.subject, key.public_key(), lifetime, now)
     builder = _ca_extensions(builder, path_length=0).add_extension(
         authority_key_identifier(certificate), critical=False
     )

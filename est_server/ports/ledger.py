@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from est_server.ports.device_keys import DeviceKeys
     from est_server.ports.pending import Claim, PendingRequests
     from est_server.ports.revocation import RevocationReason, Revocations
+    from est_server.ports.rollover import Rollovers
     from est_server.ports.supersession import Supersession, Supersessions
 
 Operation = Literal["simpleenroll", "simplereenroll", "serverkeygen", "ocsp-responder"]
@@ -202,6 +203,7 @@ class NodeStatus:
 
     Attributes:
         node: its name, another one at each start; its reservations carry it.
+        rollovers: how far it follows each, such as ``issuing-g2:published``, in order.
     """
 
     node: str
@@ -212,6 +214,7 @@ class NodeStatus:
     config_digest: str
     reload_serial: int
     reload_error: str | None
+    rollovers: str = ""
 
 
 class Ledger(Protocol):
@@ -240,6 +243,11 @@ class Ledger(Protocol):
     @property
     def device_keys(self) -> DeviceKeys:
         """The secret keys that devices have too."""
+        ...
+
+    @property
+    def rollovers(self) -> Rollovers:
+        """The ways of CAs from one root to the next."""
         ...
 
     # -- one enrollment ---------------------------------------------------------------------

@@ -279,6 +279,7 @@ def node_row(status: NodeStatus) -> Row:
         "config_digest": status.config_digest,
         "reload_serial": status.reload_serial,
         "reload_error": status.reload_error,
+        "rollovers": status.rollovers,
     }
 
 
@@ -293,4 +294,5 @@ def node_record(row: sqlite3.Row) -> NodeStatus:
         config_digest=row["config_digest"],
         reload_serial=row["reload_serial"],
         reload_error=row["reload_error"],
+        rollovers=row["rollovers"],
     )

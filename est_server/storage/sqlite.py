@@ -20,6 +20,7 @@ from est_server.storage.sqlite_file import connect, make_private
 from est_server.storage.sqlite_pending import SqlitePending
 from est_server.storage.sqlite_reads import SqliteReads
 from est_server.storage.sqlite_revocation import SqliteRevocations
+from est_server.storage.sqlite_rollover import SqliteRollovers
 from est_server.storage.sqlite_supersession import SqliteSupersessions
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class SqliteLedger:
         self.revocations = SqliteRevocations(self._reads, self._writer)
         self.supersessions = SqliteSupersessions(self._reads, self._writer)
         self.crls = SqliteCrls(path, self._reads, self._writer)
+        self.rollovers = SqliteRollovers(self._reads, self._writer)
 
     # -- one enrollment ---------------------------------------------------------------------
 

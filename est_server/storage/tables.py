@@ -248,4 +248,5 @@ nodes = Table(
     Column("config_digest", Text, nullable=False),
     Column("reload_serial", Integer, nullable=False),
     Column("reload_error", Text),
+    Column("rollovers", Text, nullable=False, server_default=text("''")),
 )

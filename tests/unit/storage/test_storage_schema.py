@@ -22,6 +22,7 @@ from est_server.storage import (
     crl_statements,
     pending_statements,
     revocation_statements,
+    rollover_statements,
     schema,
     statements,
     supersession_statements,
@@ -38,6 +39,7 @@ MODULES = (
     revocation_statements,
     supersession_statements,
     crl_statements,
+    rollover_statements,
 )
 
 
