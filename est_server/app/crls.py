@@ -21,11 +21,12 @@ from est_server.web import metrics
 from est_server.web.crl import PATH, CrlEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from est_server.config.configuration import Configuration
     from est_server.ports.ca import CertificateAuthority, SignsTbs
     from est_server.ports.ledger import Ledger
+    from est_server.ports.rollover import Rollover
 
 _TURN_SECONDS = 0.25
 """Between two looks: a revocation is on a delta CRL within two seconds (one of them its own)."""
@@ -35,6 +36,8 @@ def crl_section(
     configuration: Configuration, name: str, authority: CertificateAuthority
 ) -> Crl | None:
     """Return how a CA's lists are published here; None: they are not.
+
+    A successor that a rollover brought publishes as `name`, the CA in server.yaml, does.
 
     Without a section of its own, a CA publishes whose key this server may use.
 
@@ -65,10 +68,20 @@ def crl_url(configuration: Configuration, section: Crl) -> str | None:
 
 
 def crl_pointers(
-    configuration: Configuration, name: str, authority: CertificateAuthority
+    configuration: Configuration,
+    name: str,
+    authority: CertificateAuthority,
+    configured: str | None = None,
 ) -> tuple[Pointers, int]:
-    """Return what certificates of a CA may say about its lists, and how many partial ones."""
-    section = crl_section(configuration, name, authority)
+    """Return what certificates of a CA may say about its lists, and how many partial ones.
+
+    Args:
+        configuration: as loaded.
+        name: the CA's own, which its lists have.
+        authority: the CA.
+        configured: the name in server.yaml, where a rollover brought the CA; None for its own.
+    """
+    section = crl_section(configuration, configured or name, authority)
     url = None if section is None else crl_url(configuration, section)
     if section is None or url is None:
         return Pointers(), 0
@@ -83,12 +96,14 @@ def open_crls(
     configuration: Configuration,
     authorities: Mapping[str, CertificateAuthority],
     ledger: Ledger,
+    rollovers: Sequence[Rollover] = (),
 ) -> Crls:
-    """Return the publisher of every CA that has one."""
+    """Return the publisher of every CA that has one, successors of rollovers too."""
+    origin = {rollover.successor: rollover.ca for rollover in rollovers}
     issuers: dict[str, CrlIssuer] = {}
     outlets: dict[str, CrlDirectory] = {}
     for name, authority in authorities.items():
-        section = crl_section(configuration, name, authority)
+        section = crl_section(configuration, origin.get(name, name), authority)
         if section is None:
             continue
         certificate = authority.certificates().issuer
@@ -120,6 +135,16 @@ class Crls:
         """
         await self.publisher.start()
         await self._turn()
+
+    async def follow(self, fresh: Crls) -> None:
+        """Publish for the CAs of `fresh` from now on; what is published stays.
+
+        Raises:
+            BackendUnavailable: the ledger can't be written; nothing has changed.
+        """
+        await fresh.publisher.start()
+        self.publisher.issuers = fresh.publisher.issuers
+        self.publisher.outlets = fresh.publisher.outlets
 
     def works(self) -> tuple[Periodic, ...]:
         """Return what has to be done again and again."""

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from est_server.config.server import host_and_port
 from est_server.errors import BackendUnavailable
 from est_server.profiles.csr_attributes import csr_attributes
+from est_server.rollover.publication import presented, published
 from est_server.web import metrics
 from est_server.web.est import Pages
 from est_server.web.http import http_server
@@ -21,7 +22,7 @@ from est_server.wire.cms import certs_only
 from est_server.wire.cms_signed import Signer, SigningKey
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AsyncExitStack
     from pathlib import Path
 
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 
     from est_server.config.server import EstListener, TlsListener
     from est_server.enrollment.rulebook import Rulebook
-    from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ca import CaCertificates, CertificateAuthority
+    from est_server.ports.rollover import Rollover
     from est_server.profiles.profile import Profile
     from est_server.web.http import HttpLimits
     from est_server.web.tls import ServerTls
+
+TlsIdentity = tuple[tuple[x509.Certificate, ...], Any]
+"""Certificates, the server's own first, and its private key."""
 
 _BACKLOG = 1024
 _GRACE = 5.0  # seconds that open connections have when the server stops
@@ -72,64 +77,73 @@ async def listen(
     stack.callback(listener.close)
 
 
-def tls_context(listener: TlsListener, base: Path, *, ask: bool) -> Any:
-    """Return the context of a TLS listener.
+def tls_identity(
+    listener: TlsListener,
+    base: Path,
+    authorities: Mapping[str, CertificateAuthority],
+    rollovers: Sequence[Rollover] = (),
+) -> TlsIdentity:
+    """Return the certificates and the key of a TLS listener.
 
     Args:
         listener: names certificate and key.
         base: the folder of server.yaml.
-        ask: whether to ask clients for a certificate.
+        authorities: every CA by name.
+        rollovers: may put another certificate, or one more above it, in place.
 
     Raises:
         BackendUnavailable: ``tls.certificate``: they can't be read.
     """
-    chain, key = _identity(listener, base)
-    metrics.SERVER_CERTIFICATE_NOT_AFTER.set(chain[0].not_valid_after_utc.timestamp())
-    return server_context(chain, key, request_client_certificate=ask)
-
-
-def cms_signer(listener: TlsListener, base: Path) -> Signer | None:
-    """Return who signs CMS in this server's name: the listener's own certificate and key.
-
-    None if a key of this kind makes no CMS signatures here.
-
-    Raises:
-        BackendUnavailable: ``tls.certificate``: they can't be read.
-    """
-    (certificate, *above), key = _identity(listener, base)
-    return Signer(certificate, key, tuple(above)) if isinstance(key, SigningKey) else None
-
-
-def _identity(listener: TlsListener, base: Path) -> tuple[list[x509.Certificate], Any]:
     try:
         chain = x509.load_pem_x509_certificates((base / listener.certificate).read_bytes())
-        return chain, load_pem_private_key(listener.key.read(base), None)
+        key = load_pem_private_key(listener.key.read(base), None)
     except (OSError, ValueError, TypeError) as error:
         raise BackendUnavailable(
             "tls.certificate",
             f"the listener's certificate or key can't be read: {error}",
             hint=f"check {listener.certificate} and {listener.key.reference}",
         ) from error
+    return presented(chain, rollovers, _certificates(authorities)), key
 
 
-def key_signer(listener: TlsListener, base: Path, rulebook: Rulebook) -> Signer | None:
+def tls_context(identity: TlsIdentity, *, ask: bool) -> Any:
+    """Return the context of a TLS listener.
+
+    Args:
+        identity: its certificates and key.
+        ask: whether to ask clients for a certificate.
+    """
+    chain, key = identity
+    metrics.SERVER_CERTIFICATE_NOT_AFTER.set(chain[0].not_valid_after_utc.timestamp())
+    return server_context(chain, key, request_client_certificate=ask)
+
+
+def cms_signer(identity: TlsIdentity) -> Signer | None:
+    """Return who signs CMS in this server's name: the listener's own certificate and key.
+
+    None if a key of this kind makes no CMS signatures here.
+    """
+    (certificate, *above), key = identity
+    return Signer(certificate, key, tuple(above)) if isinstance(key, SigningKey) else None
+
+
+def key_signer(identity: TlsIdentity, rulebook: Rulebook) -> Signer | None:
     """Return who signs server-made keys: the listener's own certificate and key.
 
     None where no profile makes keys.
 
     Raises:
-        BackendUnavailable: ``tls.certificate``: they can't be read; ``keygen.signer``: this kind
-            of key can't sign CMS.
+        BackendUnavailable: ``keygen.signer``: this kind of key can't sign CMS.
     """
     profiles = rulebook.profiles.values()
     if all(profile.model.server_key_generation is None for profile in profiles):
         return None
-    signer = cms_signer(listener, base)
+    signer = cms_signer(identity)
     if signer is None:
         raise BackendUnavailable(
             "keygen.signer",
             "server_key_generation needs a TLS key that signs CMS: EC, RSA or Ed25519",
-            hint=f"give the listener another key than {listener.key.reference}",
+            hint="give listeners.est another key",
         )
     return signer
 
@@ -143,14 +157,20 @@ def proxies_of(listener: EstListener) -> Proxies:
 
 
 def pages_of(
-    rulebook: Rulebook, authorities: Mapping[str, CertificateAuthority]
+    rulebook: Rulebook,
+    authorities: Mapping[str, CertificateAuthority],
+    rollovers: Sequence[Rollover] = (),
 ) -> dict[str | None, Pages]:
     """Return what each label answers to everybody: cacerts and csrattrs."""
+    certificates = _certificates(authorities)
 
     def page(profile: Profile) -> Pages:
-        certificates = authorities[profile.model.ca].certificates()
-        cacerts = certs_only([certificates.issuer, *certificates.chain])
+        cacerts = certs_only(published(profile.model.ca, rollovers, certificates))
         return Pages(cacerts, csr_attributes(profile))
 
     made = {name: page(profile) for name, profile in rulebook.profiles.items()}
     return {label: made[name] for label, name in rulebook.labels.items()}
+
+
+def _certificates(authorities: Mapping[str, CertificateAuthority]) -> dict[str, CaCertificates]:
+    return {name: authority.certificates() for name, authority in authorities.items()}

@@ -25,6 +25,7 @@ class Node:
         config_digest: of the configuration in use.
         reloads: how often a reload was tried.
         reload_error: why the last one failed, None if it did not.
+        rollovers: how far it follows each (`est_server.rollover.publication.summary`).
     """
 
     name: str
@@ -32,6 +33,7 @@ class Node:
     config_digest: str
     reloads: int = 0
     reload_error: str | None = None
+    rollovers: str = ""
     _started: datetime = field(default_factory=system_clock)
 
     @staticmethod
@@ -51,6 +53,7 @@ class Node:
                 config_digest=self.config_digest,
                 reload_serial=self.reloads,
                 reload_error=self.reload_error,
+                rollovers=self.rollovers,
             )
         )
 

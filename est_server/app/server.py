@@ -6,23 +6,32 @@ import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.app.clock import system_clock
 from est_server.app.crls import open_crls
+from est_server.app.followers import Followers
 from est_server.app.listeners import (
+    TlsIdentity,
     cms_signer,
     key_signer,
     listen,
     pages_of,
     proxies_of,
     tls_context,
+    tls_identity,
 )
 from est_server.app.node import Node
-from est_server.app.parts import open_authorities, ready_ledger, rulebook_of
+from est_server.app.parts import (
+    open_authorities,
+    open_successors,
+    ready_ledger,
+    rulebook_of,
+)
 from est_server.app.periodic import Periodic, running
 from est_server.config.configuration import load
 from est_server.config.logs import configure_logs
@@ -30,6 +39,7 @@ from est_server.enrollment.reconcile import reconcile
 from est_server.enrollment.service import EnrollmentService
 from est_server.enrollment.supersede import supersede_due
 from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
+from est_server.rollover.publication import summary
 from est_server.storage import open_ephemeral
 from est_server.web import metrics
 from est_server.web.admin import AdminEndpoint
@@ -39,16 +49,20 @@ from est_server.web.tls import ServerTls
 from est_server.web.validation import ValidationEndpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from est_server.config.configuration import Configuration
     from est_server.config.server import ServerModel
     from est_server.ports.ca import Health
+    from est_server.ports.rollover import Rollover
 
 _HEARTBEAT_SECONDS = 5.0
 _RECONCILE_SECONDS = 10.0
 _HEALTH_SECONDS = 60.0
 _REVIEW_SECONDS = 10.0
 _SUPERSEDE_SECONDS = 5.0
+_ROLLOVER_SECONDS = 1.0
 
 log = structlog.get_logger("server")
 
@@ -79,13 +93,21 @@ class Server:
         service = EnrollmentService(
             rulebook, self._authorities, self._ledger, self._ephemeral, system_clock
         )
-        base = self._configuration.base
-        service.keys.signer = key_signer(server.listeners.est, base, rulebook)
         pages = pages_of(rulebook, self._authorities)
         proxies = proxies_of(server.listeners.est)
-        self._est = EstEndpoint(service, pages, self._limits, server.realm, proxies)
-        self._est.full_cmc.signer = cms_signer(server.listeners.est, base)
-        self._tls = ServerTls(tls_context(server.listeners.est, base, ask=True))
+        self._followers = Followers(service)
+        self._est = EstEndpoint(
+            service, pages, self._limits, server.realm, self._followers.fetched, proxies
+        )
+        self._rollovers: tuple[Rollover, ...] = ()
+        identity = self._identity("est", self._configuration, ())
+        service.keys.signer = key_signer(identity, rulebook)
+        self._est.full_cmc.signer = cms_signer(identity)
+        self._tls = ServerTls(tls_context(identity, ask=True))
+        self._admin_tls = ServerTls(
+            tls_context(self._identity("admin", self._configuration, ()), ask=False)
+        )
+        self._issuers: dict[str, bytes] = {}
         self._crls = open_crls(self._configuration, self._authorities, self._ledger)
 
     async def run(self) -> None:
@@ -98,6 +120,7 @@ class Server:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._node.leave)
             await self._node.report()  # before the first reservation: whose it is must be known
+            await self._follow_rollovers()
             await self._reconcile()
             await self._check_health()
             await self._remember()
@@ -110,6 +133,7 @@ class Server:
                     if hangup.is_set():
                         hangup.clear()
                         await self._reload()
+            await self._followers.flush()
         for authority in self._authorities.values():
             await authority.close()
         await self._ephemeral.close()
@@ -122,25 +146,23 @@ class Server:
             Periodic("reconcile", _RECONCILE_SECONDS, self._reconcile),
             Periodic("health", _HEALTH_SECONDS, self._check_health),
             Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
+            Periodic("rollover", _ROLLOVER_SECONDS, self._follow_rollovers),
+            Periodic("followers", _ROLLOVER_SECONDS, self._followers.flush),
             Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
             *self._crls.works(),
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         listeners = self._configuration.server.listeners
-        base, limits = self._configuration.base, self._limits
+        limits = self._limits
         seconds = self._configuration.server.limits.handshake_timeout.total_seconds()
         await listen(stack, listeners.est.listen, self._est.handle, limits, (self._tls, seconds))
         if listeners.public is not None:
-            issuers = {
-                name: authority.certificates().issuer.public_bytes(Encoding.DER)
-                for name, authority in self._authorities.items()
-            }
-            public = ValidationEndpoint(issuers, self._crls.endpoint()).handle
+            public = ValidationEndpoint(self._issuers, self._crls.endpoint()).handle
             await listen(stack, listeners.public.listen, public, limits)
         admin = AdminEndpoint(self._ledger, self._health)
-        tls = ServerTls(tls_context(listeners.admin, base, ask=False))
-        await listen(stack, listeners.admin.listen, admin.handle, limits, (tls, seconds))
+        tls = (self._admin_tls, seconds)
+        await listen(stack, listeners.admin.listen, admin.handle, limits, tls)
 
     def _announce(self) -> None:
         for problem in self._configuration.warnings:
@@ -157,6 +179,54 @@ class Server:
             pid=os.getpid(),
         )
 
+    def _identity(
+        self,
+        listener: Literal["est", "admin"],
+        configuration: Configuration,
+        rollovers: Sequence[Rollover],
+    ) -> TlsIdentity:
+        wanted = getattr(configuration.server.listeners, listener)
+        return tls_identity(wanted, configuration.base, self._authorities, rollovers)
+
+    async def _follow_rollovers(self) -> None:
+        """Do what the ledger says about rollovers, or keep everything as it is.
+
+        Raises:
+            BackendUnavailable: a new CA can't be opened; the next turn tries again.
+        """
+        found = tuple(await self._ledger.rollovers.all())
+        found = tuple(replace(rollover, anonymous_fetches=0) for rollover in found)
+        if found == self._rollovers and self._issuers:
+            return
+        known = {**self._authorities, **open_successors(self._configuration, found)}
+        rulebook = rulebook_of(self._configuration, known, self._ledger, self._ephemeral, found)
+        pages = pages_of(rulebook, known, found)
+        # what holds the CAs holds this very mapping; one more in it changes nothing by itself
+        self._authorities.update(known)
+        await self._crls.follow(open_crls(self._configuration, known, self._ledger, found))
+        est = self._identity("est", self._configuration, found)
+        admin = self._identity("admin", self._configuration, found)
+        key_maker, signer = key_signer(est, rulebook), cms_signer(est)
+        # nothing fails from here on
+        self._est.service.rulebook = rulebook
+        self._est.service.keys.signer = key_maker
+        self._est.full_cmc.signer = signer
+        self._est.pages = pages
+        self._tls.replace(tls_context(est, ask=True))
+        self._admin_tls.replace(tls_context(admin, ask=False))
+        self._issuers.update(
+            {
+                name: authority.certificates().issuer.public_bytes(Encoding.DER)
+                for name, authority in known.items()
+            }
+        )
+        self._followers.follow(found)
+        self._rollovers = found
+        self._node.rollovers = summary(found)
+        if found:
+            log.info("rollover.followed", rollovers=self._node.rollovers)
+            await self._node.report()
+
     async def _reload(self) -> None:
         """Swap profiles, trust and the TLS certificate, or keep everything as it is."""
         self._node.reloads += 1
@@ -168,11 +238,14 @@ class Server:
                     "reload.restart",
                     "cas, state and listeners.public.url take effect with a restart only",
                 )
-            rulebook = rulebook_of(fresh, self._authorities, self._ledger, self._ephemeral)
-            pages = pages_of(rulebook, self._authorities)
-            context = tls_context(after.listeners.est, fresh.base, ask=True)
-            key_maker = key_signer(after.listeners.est, fresh.base, rulebook)
-            signer = cms_signer(after.listeners.est, fresh.base)
+            rulebook = rulebook_of(
+                fresh, self._authorities, self._ledger, self._ephemeral, self._rollovers
+            )
+            pages = pages_of(rulebook, self._authorities, self._rollovers)
+            identity = self._identity("est", fresh, self._rollovers)
+            context = tls_context(identity, ask=True)
+            key_maker = key_signer(identity, rulebook)
+            signer = cms_signer(identity)
         except (ConfigurationError, EstServerError, OSError) as error:
             self._node.reload_error = str(error)
             metrics.RELOAD_SUCCESS.set(0)

@@ -3,46 +3,81 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from est_server.cli.exit import OK, REFUSED
 from est_server.cli.lazy import command_group
-from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption
+from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
 from est_server.cli.output import show, show_list
+from est_server.cli.rollover import app as rollover_app
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from cryptography import x509
 
     from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ledger import Ledger
+    from est_server.ports.rollover import Rollover
 
-app = command_group("Certificate authorities of server.yaml: list, show, test-sign.")
+app = command_group("Certificate authorities of server.yaml: list, show, rollover, test-sign.")
+app.add_typer(rollover_app, name="rollover")
 
 
-def _open(config: Path, name: str | None = None) -> dict[str, tuple[str, CertificateAuthority]]:
-    """Return CA name -> (backend, authority), of all or of one.
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A CA of server.yaml, or one that a rollover brought."""
+
+    backend: str
+    authority: CertificateAuthority
+    issues: bool
+    rollover: Rollover | None
+
+
+@asynccontextmanager
+async def _opened(
+    config: Path, name: str | None = None
+) -> AsyncIterator[tuple[dict[str, _Opened], Ledger]]:
+    """Open all CAs or one, until the block ends.
 
     Raises:
         NotFound: ``ca.unknown``.
         BackendUnavailable: it can't be opened.
     """
     from est_server.app.parts import open_authorities
-    from est_server.config.configuration import load
     from est_server.errors import NotFound
+    from est_server.rollover.publication import issuing_name
 
-    configuration = load(config)
-    known = configuration.server.cas
-    if name is not None and name not in known:
-        hint = f"known: {', '.join(known)}"
-        raise NotFound("ca.unknown", f"there is no CA {name!r}", hint=hint)
-    return {
-        found: (known[found].backend, authority)
-        for found, authority in open_authorities(configuration).items()
-        if name in {None, found}
-    }
+    async with opened(config) as (configuration, ledger):
+        rollovers = await ledger.rollovers.all()
+        origin = {rollover.successor: rollover.ca for rollover in rollovers}
+        issuing = {issuing_name(ca, rollovers) for ca in configuration.ca_settings}
+        known = configuration.server.cas
+        authorities = open_authorities(configuration, rollovers)
+        if name is not None and name not in authorities:
+            hint = f"known: {', '.join(authorities)}"
+            raise NotFound("ca.unknown", f"there is no CA {name!r}", hint=hint)
+        latest = {rollover.ca: rollover for rollover in rollovers}
+        found = {
+            ca: _Opened(
+                known[origin.get(ca, ca)].backend,
+                authority,
+                ca in issuing,
+                latest.get(origin.get(ca, ca)),
+            )
+            for ca, authority in authorities.items()
+            if name in {None, ca}
+        }
+        try:
+            yield found, ledger
+        finally:
+            for authority in authorities.values():
+                await authority.close()
 
 
 def certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:
@@ -59,45 +94,67 @@ def certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:
     }
 
 
+def _line(name: str, ca: _Opened) -> dict[str, Any]:
+    return {
+        "name": name,
+        "backend": ca.backend,
+        "issues": ca.issues,
+        "rollover": None if ca.rollover is None else ca.rollover.state,
+        **certificate_dict(ca.authority.certificates().issuer),
+    }
+
+
 @app.command("list")
 def list_(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") -> None:
-    """List the CAs.
+    """List the CAs, those that rollovers brought too.
 
-    JSON: [{"name", "backend", "subject", "serial", "not_before", "not_after", "fingerprint"}].
+    JSON: [{"name", "backend", "issues", "rollover": state of the latest, or null, "subject",
+    "serial", "not_before", "not_after", "fingerprint"}].
 
     Example: est-server ca list
     """
-    found = [
-        {"name": name, "backend": backend, **certificate_dict(authority.certificates().issuer)}
-        for name, (backend, authority) in _open(config).items()
-    ]
-    show_list(output, found, ("name", "backend", "subject", "not_after"))
+
+    async def work() -> list[dict[str, Any]]:
+        async with _opened(config) as (found, _):
+            return [_line(name, ca) for name, ca in found.items()]
+
+    columns = ("name", "backend", "issues", "rollover", "subject", "not_after")
+    show_list(output, asyncio.run(work()), columns)
 
 
 @app.command("show")
 def show_(
-    name: Annotated[str, typer.Argument(help="As in server.yaml.")],
+    name: Annotated[str, typer.Argument(help="As ca list has it.")],
     config: ConfigOption = SERVER_YAML,
     output: OutputOption = "table",
 ) -> None:
-    """Show one CA, its chain and what its backend can do.
+    """Show one CA, its chain, what its backend can do, and who follows its rollover.
 
     JSON: as list, with "chain": [certificates above it], "device_keys" (empty: any),
-    "holds_signature" and "local_key".
+    "holds_signature", "local_key" and "followers": {"holders", "fetched", "renewed", "behind"},
+    null without a rollover.
 
     Example: est-server ca show issuing
     """
-    backend, authority = _open(config, name)[name]
-    certificates = authority.certificates()
-    value = {
-        "name": name,
-        "backend": backend,
-        **certificate_dict(certificates.issuer),
-        "chain": [certificate_dict(above) for above in certificates.chain],
-        "device_keys": sorted(authority.capabilities.device_keys),
-        "holds_signature": authority.capabilities.holds_signature,
-        "local_key": authority.capabilities.local_key,
-    }
+
+    async def work() -> dict[str, Any]:
+        async with _opened(config, name) as (found, ledger):
+            ca = found[name]
+            can = ca.authority.capabilities
+            return {
+                **_line(name, ca),
+                "chain": [certificate_dict(above) for above in ca.authority.certificates().chain],
+                "device_keys": sorted(can.device_keys),
+                "holds_signature": can.holds_signature,
+                "local_key": can.local_key,
+                "followers": None
+                if ca.rollover is None
+                else asdict(await ledger.rollovers.counts(ca.rollover, system_clock())),
+            }
+
+    from est_server.app.clock import system_clock
+
+    value = asyncio.run(work())
     if output == "json":
         show(output, value)
         return
@@ -107,7 +164,7 @@ def show_(
 
 @app.command("test-sign")
 def sign(
-    name: Annotated[str | None, typer.Argument(help="As in server.yaml; without it, all.")] = None,
+    name: Annotated[str | None, typer.Argument(help="As ca list has it; without it, all.")] = None,
     config: ConfigOption = SERVER_YAML,
     output: OutputOption = "table",
 ) -> None:
@@ -117,12 +174,12 @@ def sign(
     """
 
     async def work() -> list[dict[str, Any]]:
-        found = []
-        for known, (_, authority) in _open(config, name).items():
-            health = await authority.health()
-            found.append({"name": known, "ok": health.ok, "detail": health.detail})
-            await authority.close()
-        return found
+        lines = []
+        async with _opened(config, name) as (found, _):
+            for known, ca in found.items():
+                health = await ca.authority.health()
+                lines.append({"name": known, "ok": health.ok, "detail": health.detail})
+        return lines
 
     found = asyncio.run(work())
     show_list(output, found, ("name", "ok", "detail"))

@@ -81,20 +81,21 @@ def publish(
 
     async def work() -> list[dict[str, Any]]:
         async with opened(config) as (configuration, ledger):
-            crls = _open(configuration, ledger, ca)
+            crls = await _open(configuration, ledger, ca)
             return [crl_dict(crl) for crl in await _publish(crls)]
 
     show_list(output, asyncio.run(work()), _COLUMNS)
 
 
-def _open(configuration: Configuration, ledger: Ledger, ca: str | None) -> Crls:
+async def _open(configuration: Configuration, ledger: Ledger, ca: str | None) -> Crls:
     from est_server.app.crls import open_crls
     from est_server.app.parts import open_authorities
     from est_server.errors import NotFound
 
-    authorities = open_authorities(configuration)
+    rollovers = await ledger.rollovers.all()
+    authorities = open_authorities(configuration, rollovers)
     wanted = {name: one for name, one in authorities.items() if ca in {None, name}}
-    crls = open_crls(configuration, wanted, ledger)
+    crls = open_crls(configuration, wanted, ledger, rollovers)
     if not crls.publisher.issuers:
         hint = "see cas.<name>.crl in server.yaml"
         raise NotFound("crl.none", "no CA by this name publishes lists here", hint=hint)
@@ -202,8 +203,8 @@ async def _verify_published(config: Path) -> list[dict[str, Any]]:
     from est_server.ports.crl import crl_file
 
     async with opened(config) as (configuration, ledger):
-        authorities = open_authorities(configuration)
-        publisher = _open(configuration, ledger, None).publisher
+        authorities = open_authorities(configuration, await ledger.rollovers.all())
+        publisher = (await _open(configuration, ledger, None)).publisher
         found: list[dict[str, Any]] = []
         for scope in await ledger.crls.scopes():
             issuer = publisher.issuers.get(scope.ca)

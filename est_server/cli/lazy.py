@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "crl": "Revocation lists: list, publish, verify.",
     "request": "The review queue: list, show, approve, deny.",
     "why": "Explain a decision, a request, a certificate or a device.",
-    "ca": "Certificate authorities: list, show, test-sign.",
+    "ca": "Certificate authorities: list, show, rollover, test-sign.",
     "db": "The ledger's schema: upgrade, status.",
     "client": "An EST client: cacerts, csrattrs, enroll, reenroll, serverkeygen.",
 }

@@ -68,8 +68,9 @@ async def answer(question: Question, config: Path) -> dict[str, Any]:
         Malformed: the CSR is none; production would answer 400 without a decision.
     """
     async with opened(config) as (configuration, ledger):
-        authorities = open_authorities(configuration)
-        rulebook = rulebook_of(configuration, authorities, ledger, MemoryEphemeral())
+        rollovers = await ledger.rollovers.all()
+        authorities = open_authorities(configuration, rollovers)
+        rulebook = rulebook_of(configuration, authorities, ledger, MemoryEphemeral(), rollovers)
         if question.profile not in rulebook.profiles:
             hint = f"known: {', '.join(sorted(rulebook.profiles))}"
             raise NotFound(

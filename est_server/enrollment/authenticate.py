@@ -13,6 +13,7 @@ an expired one may still renew itself within the profile's grace.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,20 @@ class Authenticator:
             raise failure
         raise Unauthenticated("authentication.missing", "no certificate and no credential was sent")
 
+    async def holder(self, profile: Profile, chain: tuple[bytes, ...]) -> str | None:
+        """Return whom the certificate on a connection names, if it is ours or a manufacturer's.
+
+        It says who was there, not what they may do: nothing is granted by it.
+        """
+        if (own := await self._own(chain)) is not None:
+            return own.name
+        listed = (method.client_certificate for method in profile.model.authenticate)
+        for wanted in (one for one in listed if one is not None and chain):
+            with suppress(EstServerError):
+                path = await self.trust[wanted.trust].validate(chain, self.clock())
+                return identity_field(path.leaf, wanted.identity)
+        return None
+
     async def is_registrar(self, request: EnrollmentRequest) -> bool:
         """Tell whether the connection shows a registration authority's certificate of ours.
 
@@ -129,9 +144,12 @@ class Authenticator:
         return CMC_RA in extended_key_usages(x509.load_der_x509_certificate(record.der))
 
     async def _own_certificate(self, request: EnrollmentRequest) -> Identity | None:
-        if not request.tls.client_chain:
+        return await self._own(request.tls.client_chain)
+
+    async def _own(self, chain: tuple[bytes, ...]) -> Identity | None:
+        if not chain:
             return None
-        der = request.tls.client_chain[0]
+        der = chain[0]
         try:
             leaf = read_certificate(der)
             names = self.issuers.get(leaf.issuer.public_bytes(), ())

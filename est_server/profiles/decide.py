@@ -134,7 +134,7 @@ def decide(
     if refused:
         return _refusal(profile, request, gates, refused, now)
     plan = CertificatePlan(
-        ca=profile.model.ca,
+        ca=profile.issuer.name,
         subject=subject,
         subject_alternative_names=names,
         spki=request.csr.spki,

@@ -111,9 +111,9 @@ def validity_gate(profile: Profile, now: datetime) -> tuple[datetime, datetime, 
     end = last if cut else begin + content.lifetime
     at = profile.position("certificate", "lifetime")
     if end <= now:
-        detail = f"CA {profile.model.ca} ends {shown_time(last)}; a certificate would be over"
+        detail = f"CA {profile.issuer.name} ends {shown_time(last)}; a certificate would be over"
         return begin, end, Gate("issuer.expired", ok=False, detail=detail, position=at)
     detail = f"{shown_time(begin)} to {shown_time(end)}"
     if cut:
-        detail += f", cut at the end of CA {profile.model.ca}"
+        detail += f", cut at the end of CA {profile.issuer.name}"
     return begin, end, Gate("validity", ok=True, detail=detail, position=at)

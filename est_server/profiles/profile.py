@@ -29,7 +29,7 @@ class Issuer:
     """What a decision needs to know of the issuing CA.
 
     Attributes:
-        name: the CA's name in server.yaml.
+        name: the CA's name in server.yaml, or that of the successor that a rollover gave it.
         certificate: its current certificate; bounds the validity of what it issues.
         pointers: its URLs; a profile picks which of them a certificate carries.
         crl_shards: how many partial CRLs it has: each certificate names one of them, and its URL

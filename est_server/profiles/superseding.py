@@ -44,9 +44,10 @@ def supersession(
             return (), []
         at = profile.position("reenroll", "old")
         successors = [
+            # by number alone: a rollover lies between the two where their CAs differ
             other
             for other in request.others
-            if (other.ca, other.replaces) == (old.ca, old.serial_number)
+            if other.replaces == old.serial_number
         ]
         for successor in successors:
             if successor.seen_at is not None:

@@ -32,6 +32,11 @@ def issuing_name(ca: str, rollovers: Sequence[Rollover]) -> str:
     return name
 
 
+def summary(rollovers: Sequence[Rollover]) -> str:
+    """Return how far each rollover has come: ``issuing-g2:published``."""
+    return " ".join(f"{rollover.successor}:{rollover.state}" for rollover in rollovers)
+
+
 def published(
     ca: str, rollovers: Sequence[Rollover], certificates: Mapping[str, CaCertificates]
 ) -> tuple[x509.Certificate, ...]:
@@ -76,9 +81,8 @@ def presented(
     """
     digest = sha256(configured[0].public_bytes(Encoding.DER)).digest()
     chain = tuple(configured)
+    rollovers = [one for one in rollovers if one.successor in certificates]
     for rollover in rollovers:
-        if rollover.state not in VISIBLE:
-            continue
         tls = rollover.tls
         if rollover.state in ISSUES and tls is not None and tls.replaces == digest:
             chain = tuple(map(x509.load_der_x509_certificate, tls.chain))

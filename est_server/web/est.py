@@ -45,7 +45,7 @@ from est_server.wire.cms import certs_only
 from est_server.wire.est_body import encode_body, wraps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from est_server.enrollment.request import Enrolled
     from est_server.enrollment.service import EnrollmentService
@@ -78,6 +78,7 @@ class EstEndpoint:
         pages: by label; replaced at a reload.
         limits: of a request.
         realm: of the HTTP Basic challenge.
+        fetched: told who fetched which label's cacerts.
         proxies: whose word about a client's certificate is believed.
         full_cmc: answers Full PKI Requests.
     """
@@ -86,6 +87,7 @@ class EstEndpoint:
     pages: Mapping[str | None, Pages]
     limits: HttpLimits
     realm: str
+    fetched: Callable[[str | None, TlsFacts], Awaitable[None]]
     proxies: Proxies = field(default_factory=Proxies)
     full_cmc: FullCmc = field(init=False)
 
@@ -122,7 +124,10 @@ class EstEndpoint:
                 return await self._enroll(request, line, operation, tls)
             case "fullcmc":
                 return await self._full_cmc(request, line, tls)
-        return self._page(request, line.label, line.operation)
+        response = self._page(request, line.label, line.operation)
+        if line.operation == "cacerts" and request.method == "GET":
+            await self.fetched(line.label, tls)
+        return response
 
     def _page(
         self, request: web.BaseRequest, label: str | None, operation: str

@@ -44,7 +44,7 @@ def test_the_old_one_is_superseded_after_a_delay():
 
 
 def test_what_was_issued_and_never_used_goes_with_it():
-    others = (successor(1), successor(2, replaces=3), successor(4, ca="other"), successor(5))
+    others = (successor(1), successor(2, replaces=3), successor(5, ca="issuing-g2"))
     question = renewal(profile=rules(after="1h"), others=others)
     assert planned(question) == [(0x2A, HOUR), (1, HOUR), (5, HOUR)]
 
