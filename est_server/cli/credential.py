@@ -109,7 +109,10 @@ def new_credential(
     if profile not in configuration.profiles:
         hint = f"known: {', '.join(sorted(configuration.profiles))}"
         raise NotFound("profile.unknown", f"there is no profile {profile!r}", hint=hint)
-    if not any(method.credential for method in configuration.profiles[profile].model.authenticate):
+    model = configuration.profiles[profile].model
+    proofs = model.proof_of_possession
+    in_csr = proofs.otp == "required" or proofs.challenge == "otp"
+    if not in_csr and not any(method.credential for method in model.authenticate):
         raise Malformed("credential.profile", f"profile {profile} takes no credentials")
     if not username or ":" in username or not username.isprintable():
         raise Malformed("credential.username", "a user name is printable and has no colon")

@@ -14,11 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from est_server.errors import Unauthenticated
+from est_server.wire.challenges import CHALLENGE_PASSWORD, OTP_CHALLENGE, without_texts
 
 if TYPE_CHECKING:
     from est_server.enrollment.authenticate import Authenticator
     from est_server.enrollment.request import EnrollmentRequest
-    from est_server.profiles.decision import Identity, OneTimePassword
+    from est_server.profiles.decision import Identity, OneTimePassword, RequestFacts
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
 
@@ -51,3 +52,18 @@ async def one_time_password(
     # whether a use is left is the ledger's to say when it spends one: a device that lost the answer
     # asks again with a password that is spent, and gets the same certificate
     return "matched", replace(identity, credential_id=found.id)
+
+
+def secret_attributes(profile: Profile) -> frozenset[str]:
+    """Return the attributes that hold a password under a profile."""
+    if profile.model.proof_of_possession.challenge == "otp":
+        return frozenset({OTP_CHALLENGE, CHALLENGE_PASSWORD})
+    return frozenset({OTP_CHALLENGE})
+
+
+def csr_to_keep(facts: RequestFacts) -> bytes:
+    """Return the request as it may be written down.
+
+    One that is refused holds a password that still works.
+    """
+    return without_texts(facts.csr, facts.secret_attributes)

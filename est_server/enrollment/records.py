@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.enrollment.identifiers import new_identifier
+from est_server.enrollment.one_time_password import csr_to_keep
 from est_server.pki.names import name_text
 from est_server.ports.ledger import (
     CertificateRecord,
@@ -67,7 +68,7 @@ def reservation_for(
             ca=plan.ca,
             serial_number=serial_number,
             spki_sha256=sha256(plan.spki).digest(),
-            csr=facts.csr.der,
+            csr=csr_to_keep(facts),
             plan=plan.as_json(),
             created_at=now,
             updated_at=now,
@@ -140,7 +141,7 @@ def decision_record(facts: RequestFacts, decision: Decision, decision_id: str) -
         rule=decision.rule,
         message=decision.message,
         trace=decision.trace(),
-        csr=facts.csr.der,
+        csr=csr_to_keep(facts),
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from est_server.enrollment.idempotency import match_key
 from est_server.enrollment.identifiers import new_identifier
+from est_server.enrollment.one_time_password import csr_to_keep
 from est_server.enrollment.records import decision_record
 from est_server.errors import Conflict, Pending
 from est_server.ports.pending import Claim, PendingRequest
@@ -132,7 +133,7 @@ def _pending(
         identity=identity,
         device_id=device_id,
         spki_sha256=sha256(facts.csr.spki).digest(),
-        csr=facts.csr.der,
+        csr=csr_to_keep(facts),
         decision_id=row.id,
         created_at=now,
         updated_at=now,

@@ -31,7 +31,7 @@ from est_server.enrollment.key_generation import (
     require_offered,
     superseding,
 )
-from est_server.enrollment.one_time_password import one_time_password
+from est_server.enrollment.one_time_password import one_time_password, secret_attributes
 from est_server.enrollment.records import (
     certificate_record,
     decision_record,
@@ -192,6 +192,7 @@ class EnrollmentService:
             pop_witness=pop_witness,
             key_compromised=await self.ledger.revocations.key_blocked(sha256(csr.spki).digest()),
             change=change_subject_name(csr),
+            secret_attributes=secret_attributes(profile),
             delivery=await self._delivery(authenticator.credential_key, request, csr, identity),
         )
 

@@ -101,6 +101,7 @@ class RequestFacts:
         others: the identity's good certificates of this profile, without the one that was the
             answer to this very question; empty where the profile does not look at them.
         delivery: for serverkeygen: how the key is to leave.
+        secret_attributes: OIDs of those in the CSR that hold a password: nobody writes them down.
     """
 
     operation: Operation
@@ -114,6 +115,7 @@ class RequestFacts:
     change: ChangeSubjectName | None = None
     others: tuple[CertificateRecord, ...] = ()
     delivery: KeyDelivery | None = None
+    secret_attributes: frozenset[str] = frozenset()
     pop_witness: bool = False
 
 

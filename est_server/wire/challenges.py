@@ -14,12 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from est_server.errors import Malformed
-from est_server.wire.der import read_element
+from est_server.wire.der import children, read_element
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from est_server.wire.pkcs10 import Attribute
+    from est_server.wire.pkcs10 import Attribute, CertificationRequest
 
 CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an object identifier
 OTP_CHALLENGE = "1.2.840.113549.1.9.16.2.56"
@@ -69,3 +69,29 @@ def challenge_text(attributes: Iterable[Attribute], oid: str) -> str | None:
             raise Malformed(rule, f"the {name} has more than {MOST_CHARACTERS} characters")
         return text
     return None
+
+
+def without_texts(csr: CertificationRequest, oids: Iterable[str]) -> bytes:
+    """Return the DER of a request with the texts of some of its attributes overwritten by stars.
+
+    It has the same length and is a request that can be read; its signature fits no more.
+
+    Args:
+        csr: read by `parse_csr`.
+        oids: of attributes that hold one string.
+    """
+    wanted = set(oids)
+    if not any(attribute.oid in wanted for attribute in csr.attributes):
+        return csr.der
+    der = bytearray(csr.der)
+    attributes = children(csr.info_der)[-1]
+    _, start, _ = read_element(attributes)
+    at = csr.der.index(csr.info_der) + len(csr.info_der) - len(attributes) + start
+    for attribute, encoded in zip(csr.attributes, children(attributes), strict=True):
+        at += len(encoded)
+        if attribute.oid in wanted:
+            (value,) = attribute.values
+            identifier, content, _ = read_element(value)
+            star = "*".encode(_ENCODINGS.get(identifier, "ascii"))
+            der[at - len(value) + content : at] = star * ((len(value) - content) // len(star))
+    return bytes(der)

@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.padding import PKCS7
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from est_server.errors import Malformed
 from est_server.wire.cms_enveloped import (
@@ -22,7 +21,7 @@ from est_server.wire.cms_enveloped import (
     agreed_key,
     oaep,
 )
-from est_server.wire.der import require_one_sequence
+from est_server.wire.der import children, read_element, require_one_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,10 +96,10 @@ def _wrapped(recipient: Any, opener: Opener) -> Mapping[str, Any]:
 def _agreement(info: Any, opener: ec.EllipticCurvePrivateKey) -> Mapping[str, Any]:
     algorithm = info["key_encryption_algorithm"]
     wrap = algorithm["parameters"].parse(cms.KeyEncryptionAlgorithm)
-    originator = info["originator"].chosen
-    peer = load_der_public_key(originator.untag().dump())
-    if not isinstance(peer, ec.EllipticCurvePublicKey) or peer.curve.name != opener.curve.name:
-        raise ValueError("another curve")
+    # RFC 5753 3.1.1: the originator's key may leave its curve out; it is the recipient's
+    _, bits = children(info["originator"].chosen.untag().dump())
+    _, start, _ = read_element(bits)
+    peer = ec.EllipticCurvePublicKey.from_encoded_point(opener.curve, bits[start + 1 :])
     (only,) = info["recipient_encrypted_keys"]
     material = info["ukm"]
     return {

@@ -401,6 +401,27 @@ def test_a_removed_key_opens_nothing_any_more(lab_server, tmp_path):
     ]
 
 
+@case(151)
+def test_a_request_that_waits_has_no_key_until_it_is_collected(lab, lab_server):
+    asker = lab.with_(label="reviewed-keygen", credential=credential(lab_server, "reviewed-keygen"))
+    name = f"device-{secrets.token_hex(6)}"
+    assert ask(asker, csr(name=name)).status == 202
+    listed = lab_server.json("request", "list")
+    (waiting,) = [
+        one["request"]
+        for one in listed
+        if one["profile"] == "reviewed-keygen" and one["identity"] == asker.credential[0]
+    ]
+    lab_server.run("request", "approve", waiting)
+    # the request's own key means nothing: the poll may bring another one
+    key, certificate = plain(ask(asker, csr(name=name)))
+    assert public(key.public_key()) == public(certificate.public_key())
+    shown = lab_server.json("request", "show", waiting)
+    assert shown["state"] == "issued"
+    # and the same key is not given a second time: somebody has to approve the next one
+    assert ask(asker, csr(name=name)).status == 202
+
+
 # -- our own client -------------------------------------------------------------------------------
 
 

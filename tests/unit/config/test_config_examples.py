@@ -9,7 +9,7 @@ import pytest
 from config_world import World, certificates, codes
 
 PROFILES = Path(__file__).parents[3] / "profiles"
-NAMES = ["device", "industrial-802.1ar", "interop", "pq", "router"]
+NAMES = ["constrained", "device", "industrial-802.1ar", "interop", "pq", "router"]
 WARNINGS = {"interop": ["W205", "W204", "W204"]}
 
 
@@ -47,7 +47,7 @@ def test_the_examples_load_together_but_for_the_label_that_only_one_can_have(shi
     )
     shipped.change("profiles/interop.yaml", "[interop, default]", "[interop]")
     labels = shipped.load().labels
-    assert set(labels) == {None, "default", "interop", "plant", "pq", "router"}
+    assert set(labels) == {None, "constrained", "default", "interop", "plant", "pq", "router"}
 
 
 def test_the_first_example_is_strict_and_renews_at_once(shipped):

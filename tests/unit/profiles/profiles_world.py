@@ -178,18 +178,18 @@ class Question:
 
     def facts(self) -> RequestFacts:
         return RequestFacts(
-            self.operation,
-            None,
-            self.csr,
-            self.identity,
-            self.binding,
-            self.otp,
-            self.registrar,
-            self.compromised,
-            self.change,
-            self.others,
-            self.delivery,
-            self.witness,
+            operation=self.operation,
+            label=None,
+            csr=self.csr,
+            identity=self.identity,
+            channel_binding=self.binding,
+            otp=self.otp,
+            registrar=self.registrar,
+            key_compromised=self.compromised,
+            change=self.change,
+            others=self.others,
+            delivery=self.delivery,
+            pop_witness=self.witness,
         )
 
     def ask(self) -> Decision:

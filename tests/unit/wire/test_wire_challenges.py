@@ -9,6 +9,7 @@ from est_server.wire.challenges import (
     EST_IDENTITY_LINKING,
     OTP_CHALLENGE,
     challenge_text,
+    without_texts,
 )
 from est_server.wire.pkcs10 import Attribute, parse_csr
 
@@ -51,3 +52,25 @@ def test_a_request_may_hold_a_link_beside_its_challenge_password():
     csr = parse_csr((VECTORS / "identity_linking_beside_challenge.der").read_bytes())
     assert (csr.challenge_password, csr.est_identity_linking) == ("secret", "link")
     assert csr.otp_challenge is None
+
+
+@pytest.mark.parametrize("kind", ["utf8", "printable", "ia5", "teletex", "bmp", "universal"])
+def test_a_text_is_overwritten_in_its_own_encoding(kind):
+    csr = parse_csr((VECTORS / f"challenge_{kind}.der").read_bytes())
+    kept = without_texts(csr, {CHALLENGE_PASSWORD})
+    assert len(kept) == len(csr.der)
+    assert parse_csr(kept).challenge_password == "******"
+    assert without_texts(csr, {OTP_CHALLENGE}) == csr.der
+
+
+def test_only_the_texts_that_are_named_are_overwritten():
+    csr = parse_csr((VECTORS / "identity_linking_beside_challenge.der").read_bytes())
+    kept = parse_csr(without_texts(csr, {CHALLENGE_PASSWORD, OTP_CHALLENGE}))
+    assert (kept.challenge_password, kept.est_identity_linking) == ("******", "link")
+    assert (kept.subject_der, kept.spki) == (csr.subject_der, csr.spki)
+    assert without_texts(csr, ()) == csr.der
+
+
+def test_a_request_without_attributes_stays_as_it_is():
+    csr = parse_csr((VECTORS / "subject_empty.der").read_bytes())
+    assert without_texts(csr, ATTRIBUTES) == csr.der

@@ -114,3 +114,35 @@ def test_any_content_comes_back(content, octets, wrap):
     key, kek = bytes(octets), bytes(wrap)
     der = envelope(content, SIGNED_DATA, key_encryption(b"k", kek, key), key, VECTOR)
     assert open_envelope(der, kek) == (SIGNED_DATA, content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("RSA-2048", []),
+        ("RSA-2048", ["-keyopt", "rsa_padding_mode:oaep"]),
+        (
+            "RSA-2048",
+            ["-keyopt", "rsa_padding_mode:oaep", "-keyopt", "rsa_oaep_md:sha256",
+             "-keyopt", "rsa_mgf1_md:sha256"],
+        ),
+        ("EC-P256", ["-keyopt", "ecdh_kdf_md:sha256"]),
+        ("EC-P384", ["-keyopt", "ecdh_kdf_md:sha384"]),
+        ("kekri", ["-secretkey", KEK.hex(), "-secretkeyid", "6b"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("cipher", ["-aes-128-cbc", "-aes-256-cbc"])
+def test_what_openssl_makes_is_opened(kind, options, cipher, tmp_path):
+    content, message, pem = tmp_path / "content", tmp_path / "message", tmp_path / "recip.pem"
+    content.write_bytes(signed())
+    recipient = []
+    if kind != "kekri":
+        pem.write_bytes(certificate(kind).public_bytes(Encoding.PEM))
+        recipient = ["-recip", pem]
+    subprocess.run(
+        ["openssl", "cms", "-encrypt", "-binary", "-outform", "DER", "-in", content,
+         "-out", message, cipher, *recipient, *options],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    key = KEK if kind == "kekri" else private_key(kind)
+    assert open_envelope(message.read_bytes(), key) == ("1.2.840.113549.1.7.1", signed())
