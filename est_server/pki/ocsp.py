@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from est_server.pki.authority import signature_hash
-from est_server.wire.ocsp import NONCE, CertId
+from est_server.pki.signatures import sign_and_check, signature_algorithm
+from est_server.wire.der import children, read_element
+from est_server.wire.ocsp import NONCE
 from est_server.wire.ocsp_response import (
     EXTENDED_REVOKE,
     NULL,
-    SingleResponse,
     encode_response,
     encode_response_data,
-    signature_algorithm,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+    from est_server.wire.ocsp_response import SingleResponse
 
 CERT_ID_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha1": hashes.SHA1,  # RFC 5019 2.1.1 has clients use it; what it names needs no secrecy
@@ -43,6 +43,10 @@ CERT_ID_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
 }
 """The hashes that issuers are known by, in the names of `est_server.wire.ocsp`."""
 
+IssuerKey = tuple[str, bytes, bytes]
+"""Hash algorithm, hash of the issuer's name, hash of its key: what a CertID says of an issuer."""
+
+_VERSION = 0xA0
 _STATUS = {
     "good": ocsp.OCSPCertStatus.GOOD,
     "revoked": ocsp.OCSPCertStatus.REVOKED,
@@ -69,8 +73,7 @@ class ResponseSigner:
         object.__setattr__(self, "_der", self.certificate.public_bytes(Encoding.DER))
         public = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
         object.__setattr__(self, "_key_hash", public.digest)
-        trial = self._by_library(_trial(self.certificate), [])
-        object.__setattr__(self, "_algorithm", signature_algorithm(trial))
+        object.__setattr__(self, "_algorithm", signature_algorithm(self.key))
 
     def sign(
         self,
@@ -99,12 +102,12 @@ class ResponseSigner:
             produced_at=produced_at,
             extensions=extensions,
         )
-        return encode_response(data, self._algorithm, self._signature(data), self._der)
+        return encode_response(data, self._algorithm, sign_and_check(self.key, data), self._der)
 
     def _by_library(
         self, response: SingleResponse, extensions: Sequence[tuple[str, bytes]]
     ) -> bytes:
-        cert_id, reason = response.cert_id, response.revocation_reason
+        cert_id = response.cert_id
         builder = (
             ocsp.OCSPResponseBuilder()
             .add_response_by_hash(
@@ -116,7 +119,7 @@ class ResponseSigner:
                 response.this_update,
                 response.next_update,
                 response.revocation_time,
-                None if reason is None else x509.ReasonFlags[reason],
+                response.revocation_reason,
             )
             .responder_id(ocsp.OCSPResponderEncoding.HASH, self.certificate)
             .certificates([self.certificate])
@@ -127,20 +130,25 @@ class ResponseSigner:
         signed = builder.sign(self.key, signature_hash(self.key))
         return signed.public_bytes(Encoding.DER)
 
-    def _signature(self, data: bytes) -> bytes:
-        key = self.key
-        if isinstance(key, ec.EllipticCurvePrivateKey):
-            return key.sign(data, ec.ECDSA(signature_hash(key)))  # type: ignore[arg-type]  # an EC key has a hash
-        if isinstance(key, rsa.RSAPrivateKey):
-            return key.sign(data, PKCS1v15(), signature_hash(key))  # type: ignore[arg-type]  # an RSA key has a hash
-        return key.sign(data)  # type: ignore[call-arg]  # the rest brings its own
 
+def issuer_keys(issuer: x509.Certificate) -> Iterator[IssuerKey]:
+    """Yield what a CertID may say of an issuer, by each hash (RFC 6960 4.1.1).
 
-def _trial(certificate: x509.Certificate) -> SingleResponse:
-    """Return what is signed once to learn how the library names the key's algorithm."""
-    nobody = CertId(b"", "sha1", bytes(20), bytes(20), 1, usual=True)
-    now = certificate.not_valid_before_utc
-    return SingleResponse(nobody, "unknown", now, now)
+    The octets are cut out of the certificate: encoded again they might differ.
+    """
+    fields = children(issuer.tbs_certificate_bytes)
+    if fields[0][0] == _VERSION:
+        del fields[0]
+    _, _, _, _, name, spki, *_ = fields
+    bits = children(spki)[1]
+    _, start, _ = read_element(bits)
+    for algorithm, make in CERT_ID_HASHES.items():
+        digests = []
+        for data in (name, bits[start + 1 :]):  # the first octet counts unused bits
+            digest = hashes.Hash(make())
+            digest.update(data)
+            digests.append(digest.finalize())
+        yield algorithm, digests[0], digests[1]
 
 
 def _library_can(response: SingleResponse) -> bool:

@@ -29,7 +29,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from asn1crypto import algos, core, ocsp, x509
+from asn1crypto import algos, core, ocsp
+from asn1crypto import x509 as asn1_x509
 
 from est_server.wire.ocsp import Extension
 
@@ -37,23 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from cryptography import x509
+
     from est_server.wire.ocsp import CertId
 
 EXTENDED_REVOKE = "1.3.6.1.5.5.7.48.1.9"
 NULL = b"\x05\x00"
 CertStatus = Literal["good", "revoked", "unknown"]
-RevocationReason = Literal[
-    "key_compromise",
-    "ca_compromise",
-    "affiliation_changed",
-    "superseded",
-    "cessation_of_operation",
-    "certificate_hold",
-    "privilege_withdrawn",
-    "aa_compromise",
-]
-"""Names of RFC 5280 5.3.1; unspecified is None: it is left out of a response."""
-
+_BASIC = "1.3.6.1.5.5.7.48.1.1"
 _UNSUCCESSFUL = {
     "malformed_request": 1,
     "internal_error": 2,
@@ -63,6 +55,7 @@ _UNSUCCESSFUL = {
 Unsuccessful = Literal["malformed_request", "internal_error", "try_later", "unauthorized"]
 
 
+# asn1crypto has these types too, and reads what is in a nonce, which need not be DER
 class _Extensions(core.SequenceOf):  # type: ignore[misc]  # asn1crypto has no types
     _child_spec = Extension
 
@@ -76,6 +69,26 @@ class _ResponseData(core.Sequence):  # type: ignore[misc]
     ]
 
 
+class _BasicResponse(core.Sequence):  # type: ignore[misc]
+    _fields = [  # noqa: RUF012
+        ("tbs_response_data", _ResponseData),
+        ("signature_algorithm", algos.SignedDigestAlgorithm),
+        ("signature", core.OctetBitString),
+        ("certs", ocsp.Certificates, {"explicit": 0}),
+    ]
+
+
+class _ResponseBytes(core.Sequence):  # type: ignore[misc]
+    _fields = [("response_type", core.ObjectIdentifier), ("response", core.OctetString)]  # noqa: RUF012
+
+
+class _Response(core.Sequence):  # type: ignore[misc]
+    _fields = [  # noqa: RUF012
+        ("response_status", ocsp.OCSPResponseStatus),
+        ("response_bytes", _ResponseBytes, {"explicit": 0, "optional": True}),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class SingleResponse:
     """The status of one certificate; times are whole seconds, aware.
@@ -86,7 +99,7 @@ class SingleResponse:
         this_update: when the status was known to be right.
         next_update: when there will be newer information at the latest.
         revocation_time: for revoked ones.
-        revocation_reason: for revoked ones; None if unspecified.
+        revocation_reason: for revoked ones; None if unspecified, which is left out.
         archive_cutoff: how far back the status of expired certificates is kept (RFC 6960 4.4.4).
     """
 
@@ -95,7 +108,7 @@ class SingleResponse:
     this_update: datetime
     next_update: datetime
     revocation_time: datetime | None = None
-    revocation_reason: RevocationReason | None = None
+    revocation_reason: x509.ReasonFlags | None = None
     archive_cutoff: datetime | None = None
 
 
@@ -140,22 +153,16 @@ def encode_response(data: bytes, algorithm: bytes, signature: bytes, certificate
         signature: over `data`.
         certificate: the responder's own, DER.
     """
-    basic = ocsp.BasicOCSPResponse(
+    basic = _BasicResponse(
         {
-            "tbs_response_data": ocsp.ResponseData.load(data),
+            "tbs_response_data": _ResponseData.load(data),
             "signature_algorithm": algos.SignedDigestAlgorithm.load(algorithm),
             "signature": signature,
-            "certs": [x509.Certificate.load(certificate)],
+            "certs": [asn1_x509.Certificate.load(certificate)],
         }
     )
-    body = {"response_type": "basic_ocsp_response", "response": basic}
-    return _dump(ocsp.OCSPResponse({"response_status": "successful", "response_bytes": body}))
-
-
-def signature_algorithm(response: bytes) -> bytes:
-    """Return the DER of the AlgorithmIdentifier that a successful response is signed with."""
-    basic = ocsp.OCSPResponse.load(response)["response_bytes"]["response"].parsed
-    return _dump(basic["signature_algorithm"])
+    body = {"response_type": _BASIC, "response": _dump(basic)}
+    return _dump(_Response({"response_status": "successful", "response_bytes": body}))
 
 
 def _single(response: SingleResponse) -> dict[str, Any]:
@@ -176,7 +183,7 @@ def _status(response: SingleResponse) -> Any:
         return ocsp.CertStatus(response.status, core.Null())
     info: dict[str, Any] = {"revocation_time": response.revocation_time}
     if response.revocation_reason is not None:
-        info["revocation_reason"] = response.revocation_reason
+        info["revocation_reason"] = response.revocation_reason.name
     return ocsp.CertStatus("revoked", info)
 
 

@@ -23,13 +23,11 @@ from est_server.wire.ocsp_response import SingleResponse, unsuccessful
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
-REASONS = sorted(
-    reason.name
-    for reason in x509.ReasonFlags
-    if reason.name not in {"unspecified", "remove_from_crl"}
-)
+REASONS = [
+    reason for reason in x509.ReasonFlags if reason.name not in {"unspecified", "remove_from_crl"}
+]
 EXAMPLES = settings(
-    max_examples=50, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -104,8 +102,7 @@ def test_several_come_back_in_their_order(found, cutoff):
         assert read.this_update_utc == one.this_update
         assert read.next_update_utc == one.next_update
         assert read.revocation_time_utc == one.revocation_time
-        reason = read.revocation_reason
-        assert (None if reason is None else reason.name) == one.revocation_reason
+        assert read.revocation_reason == one.revocation_reason
     raw = asn1_ocsp.OCSPResponse.load(ED25519.sign(asked, produced_at=NOW)).basic_ocsp_response
     for one, read in zip(asked, raw["tbs_response_data"]["responses"], strict=True):
         assert read["cert_id"].dump() == one.cert_id.der
