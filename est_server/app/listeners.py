@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from est_server.ports.rollover import Rollover
     from est_server.profiles.profile import Profile
     from est_server.web.http import HttpLimits
+    from est_server.web.ocsp_fast import FastOcsp
     from est_server.web.tls import ServerTls
 
 TlsIdentity = tuple[tuple[x509.Certificate, ...], Any]
@@ -50,6 +51,7 @@ async def listen(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     limits: HttpLimits,
     tls: tuple[ServerTls, float] | None = None,
+    before: Callable[[web.Server], FastOcsp] | None = None,
 ) -> None:
     """Serve `handler` until `stack` is closed.
 
@@ -59,6 +61,7 @@ async def listen(
         handler: answers requests.
         limits: of a connection.
         tls: the listener's TLS and the seconds a handshake may take; None for plain HTTP.
+        before: makes what every connection meets first, which hands over to the server.
     """
     host, port = host_and_port(address)
     protocols = http_server(handler, limits)
@@ -70,10 +73,13 @@ async def listen(
             "ssl_handshake_timeout": handshake_seconds,
             "ssl_shutdown_timeout": _SHUTDOWN_SECONDS,
         }
+    first = None if before is None else before(protocols)
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(protocols, host, port, backlog=_BACKLOG, **options)
+    listener = await loop.create_server(first or protocols, host, port, backlog=_BACKLOG, **options)
     stack.push_async_callback(protocols.shutdown, _GRACE)
     stack.callback(protocols.pre_shutdown)
+    if first is not None:
+        stack.callback(first.close)
     stack.callback(listener.close)
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from est_server.app.clock import system_clock
 from est_server.app.crls import crl_pointers
+from est_server.app.ocsp import ocsp_policy
 from est_server.enrollment.authenticate import AttemptLimits, Authenticator
 from est_server.enrollment.rulebook import Rulebook
 from est_server.errors import BackendUnavailable
@@ -19,6 +20,7 @@ from est_server.rollover.lifecycle import VISIBLE
 from est_server.rollover.publication import issuing_name
 from est_server.storage import open_ledger, sqlite_path
 from est_server.storage.schema import schema_status, upgrade_schema
+from est_server.web.ocsp import PATH as OCSP_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +98,12 @@ def issuers_of(
         authority = authorities[name]
         pointers, shards = crl_pointers(configuration, name, authority, ca)
         if public is not None:
-            pointers = replace(pointers, ca_issuers=(f"{base}/aia/{name}.cer",))
+            answers = ocsp_policy(configuration, ca, authority) is not None
+            pointers = replace(
+                pointers,
+                ocsp=(f"{base}{OCSP_PATH}",) if answers else (),
+                ca_issuers=(f"{base}/aia/{name}.cer",),
+            )
         found[ca] = Issuer(name, authority.certificates().issuer, pointers, shards)
     return found
 

@@ -26,6 +26,7 @@ from est_server.app.listeners import (
     tls_identity,
 )
 from est_server.app.node import Node
+from est_server.app.ocsp import open_ocsp
 from est_server.app.parts import (
     open_authorities,
     open_successors,
@@ -45,11 +46,14 @@ from est_server.web import metrics
 from est_server.web.admin import AdminEndpoint
 from est_server.web.est import EstEndpoint
 from est_server.web.http import HttpLimits
+from est_server.web.ocsp import OcspEndpoint
+from est_server.web.ocsp_fast import FastOcsp
+from est_server.web.ocsp_known import KnownRequests
 from est_server.web.tls import ServerTls
 from est_server.web.validation import ValidationEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from est_server.config.configuration import Configuration
@@ -108,6 +112,7 @@ class Server:
             tls_context(self._identity("admin", self._configuration, ()), ask=False)
         )
         self._issuers: dict[str, bytes] = {}
+        self._ocsp = open_ocsp(self._ledger)
         self._crls = open_crls(self._configuration, self._authorities, self._ledger)
 
     async def run(self) -> None:
@@ -125,6 +130,7 @@ class Server:
             await self._check_health()
             await self._remember()
             await self._crls.start()
+            await self._ocsp.start()
             await self._listen(stack)
             self._announce()
             async with running(self._works()):
@@ -150,6 +156,7 @@ class Server:
             Periodic("followers", _ROLLOVER_SECONDS, self._followers.flush),
             Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
             *self._crls.works(),
+            *self._ocsp.works(),
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -158,8 +165,14 @@ class Server:
         seconds = self._configuration.server.limits.handshake_timeout.total_seconds()
         await listen(stack, listeners.est.listen, self._est.handle, limits, (self._tls, seconds))
         if listeners.public is not None:
-            public = ValidationEndpoint(self._issuers, self._crls.endpoint()).handle
-            await listen(stack, listeners.public.listen, public, limits)
+            ocsp = OcspEndpoint(self._ocsp.service, limits, system_clock)
+
+            def before(others: Callable[[], asyncio.Protocol]) -> FastOcsp:
+                self._ocsp.known = KnownRequests(ocsp, self._ocsp.service.lease)
+                return FastOcsp(self._ocsp.known, others, limits.idle_timeout)
+
+            public = ValidationEndpoint(self._issuers, self._crls.endpoint(), ocsp).handle
+            await listen(stack, listeners.public.listen, public, limits, before=before)
         admin = AdminEndpoint(self._ledger, self._health)
         tls = (self._admin_tls, seconds)
         await listen(stack, listeners.admin.listen, admin.handle, limits, tls)
@@ -220,6 +233,7 @@ class Server:
                 for name, authority in known.items()
             }
         )
+        self._ocsp.follow(self._configuration, known, found)
         self._followers.follow(found)
         self._rollovers = found
         self._node.rollovers = summary(found)

@@ -11,6 +11,7 @@ from est_server.config.connections import check_connections
 from est_server.config.crl import check_crl_names, lint_crl
 from est_server.config.files import Files
 from est_server.config.lints import lint_deltas, lint_pointers, lint_superseding
+from est_server.config.ocsp import lint_ocsp
 from est_server.config.profile_files import read_profiles
 from est_server.config.server import ServerModel
 from est_server.config.server_file import check_listeners, check_secrets, read_cas, read_trust
@@ -149,6 +150,7 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
         files.extend(lint_deltas(server, profiles.files))
         files.extend(lint_superseding(server, profiles.files))
         files.extend(check_connections(server, profiles.files))
+        files.extend(lint_ocsp(document, server))
     # 4 all or nothing
     problems = files.problems()
     if server is None or any(problem.severity == "error" for problem in problems):

@@ -77,6 +77,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W220": "a one-time password that is no second factor",
         "W240": "a profile requires a channel binding that devices behind a proxy don't have",
         "W241": "a profile refuses the anchors of a trust store that it names",
+        "W260": "an OCSP responder lives hardly longer than its answers",
+        "W261": "OCSP is set up and nobody can ask",
         "W301": "a listener's address changes at the next start, not at a reload",
         "W302": "CAs change at the next start, not at a reload",
         "W303": "the state's place changes at the next start, not at a reload",

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from est_server.config.crl import Crl
+from est_server.config.ocsp import Ocsp
 from est_server.ports.ephemeral import Budget
 from est_server.ports.secret import Secret
 from est_server.profiles.scalars import Duration, Strict, duration_text
@@ -195,6 +196,9 @@ class Ca(BaseModel):
     backend: str = Field(description="which kind of CA: soft, or another that is installed")
     crl: Crl | None = Field(
         default=None, description="absent: published with the defaults if the CA's key is local"
+    )
+    ocsp: Ocsp | None = Field(
+        default=None, description="absent: answers with the defaults if the CA's key is local"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from est_server.ports.revocation import RevocationEvent, Revocations
     from est_server.revocation.ocsp_memory import Lease
@@ -44,7 +44,7 @@ class EventFollower:
 
     revocations: Revocations
     lease: Lease
-    followers: Mapping[str, Follows] = field(default_factory=dict)
+    followers: dict[str, Follows] = field(default_factory=dict)
     notice: Callable[[RevocationEvent], None] = lambda _: None
 
     async def look(self) -> None:

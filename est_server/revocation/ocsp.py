@@ -77,15 +77,18 @@ class OcspService:
     ledger: Ledger
     lease: Lease
     clock: Clock
-    cas: Mapping[str, CaAnswers]
-    _issuers: dict[IssuerKey, str] = field(init=False)
+    cas: dict[str, CaAnswers] = field(default_factory=dict)
+    _issuers: dict[IssuerKey, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._issuers = {
-            key: name
-            for name, ca in self.cas.items()
-            for key in issuer_keys(ca.responder.authority.certificates().issuer)
-        }
+        for name, ca in self.cas.items():
+            self.add(name, ca)
+
+    def add(self, name: str, ca: CaAnswers) -> None:
+        """Answer for one more CA."""
+        self.cas[name] = ca
+        for key in issuer_keys(ca.responder.authority.certificates().issuer):
+            self._issuers[key] = name
 
     async def answer(self, request: bytes) -> tuple[OcspAnswer, Slot | None]:
         """Return the answer to a request, and where it is kept if it is.

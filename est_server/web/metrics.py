@@ -53,3 +53,25 @@ CRL_PROPAGATION = Histogram(
     ("kind",),
     buckets=(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 60),
 )
+OCSP_RESPONSES = Counter(
+    "est_server_ocsp_responses_total",
+    "OCSP responses by certificate status, or by why there was none",
+    ("status",),
+)
+OCSP_FAST = Counter(
+    "est_server_ocsp_from_memory_total", "OCSP responses given without asking the ledger"
+)
+OCSP_ANSWERS = Gauge("est_server_ocsp_answers", "signed OCSP answers in memory", ("ca",))
+OCSP_RESPONDER_NOT_AFTER = Gauge(
+    "est_server_ocsp_responder_not_after_timestamp_seconds",
+    "when the certificate of a CA's OCSP responder expires; it is renewed before",
+    ("ca",),
+)
+OCSP_PROPAGATION = Histogram(
+    "est_server_ocsp_propagation_seconds",
+    "from a revocation until this process has forgotten the old status",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 2.5, 10),
+)
+OCSP_TRUSTED = Gauge(
+    "est_server_ocsp_memory_trusted", "1 while revocation events are followed in time"
+)

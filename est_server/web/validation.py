@@ -2,6 +2,7 @@
 
 GET /aia/<ca>.cer       the issuing CA's certificate, DER
 GET /crl/…              see `est_server.web.crl`
+/ocsp                   see `est_server.web.ocsp`
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from aiohttp import hdrs, web
 from est_server.web.crl import PATH as CRL_PATH
 from est_server.web.errors import Answer
 from est_server.web.http import SERVER, respond
+from est_server.web.ocsp import is_ocsp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from est_server.web.crl import CrlEndpoint
+    from est_server.web.ocsp import OcspEndpoint
 
 _AIA = "/aia/"
 _CER = ".cer"
@@ -32,13 +35,17 @@ class ValidationEndpoint:
     Attributes:
         issuers: DER certificate of each CA, by its name in server.yaml.
         crls: revocation lists.
+        ocsp: answers for the CAs that have a responder.
     """
 
     issuers: Mapping[str, bytes]
     crls: CrlEndpoint
+    ocsp: OcspEndpoint
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if is_ocsp(request.raw_path):
+            return await self.ocsp.handle(request)
         path = request.rel_url.path
         if path.startswith(CRL_PATH):
             return self.crls.answer(request)

@@ -389,6 +389,14 @@ MISTAKES = [
     ),
     ("W272", unfetchable),
     ("W273", change(DEVICE, "90d}", "90d, pointers: [crl]}", "pointers")),
+    ("W260", change("server.yaml", "ca.pass", "ca.pass\n    ocsp: {responder_lifetime: 2h}", "2h")),
+    (
+        "W261",
+        lambda world: (
+            change("server.yaml", '  public: {url: "http://pki.example.net"}', "  {}")(world)
+            and change("server.yaml", "ca.pass", "ca.pass\n    ocsp: {}", "ocsp")(world)
+        ),
+    ),
     ("W211", change(DEVICE, "authenticate:\n  - credential: {}\n", "authenticate: []\n", "auth")),
 ]
 
