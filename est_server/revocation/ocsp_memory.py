@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ MOST_ANSWERS = 50_000
 _STEP_BACK = 0.1  # seconds by which the time of day may be corrected without doubting it
 
 
-def elapsed() -> float:
-    """Return seconds on a clock that nobody sets and that runs while the process is stopped."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+elapsed: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+"""Seconds on a clock that nobody sets and that runs while the process is stopped."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,11 @@ class Lease:
 
     def trusted(self) -> bool:
         """Tell whether what is in memory may be given to somebody."""
-        return self.elapsed() < self.until and self.day_from <= self.time_of_day() < self.day_until
+        return self.trusted_at(self.time_of_day())
+
+    def trusted_at(self, day: float) -> bool:
+        """Return `trusted` where the time of day was just read."""
+        return self.elapsed() < self.until and self.day_from <= day < self.day_until
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -83,6 +83,12 @@ class OcspConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in octets of requests."""
+        if not self._buffer and self._asking is None and not self._full:
+            ready = self._fast.known.again(data)
+            if ready is not None:
+                self._rest()
+                self._transport.write(ready)
+                return
         self._buffer = self._buffer + data if self._buffer else data
         self._work()
 
@@ -135,6 +141,8 @@ class OcspConnection(asyncio.Protocol):
             if after == NOT_PLAIN or (ready is None and get and not _TARGET.fullmatch(asked)):
                 self._hand_over(buffer[at:])
                 return
+            if ready is not None and after - at == len(buffer):
+                known.remember(buffer, asked)
             at = after
             self._rest()
             if ready is not None:

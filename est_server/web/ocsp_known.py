@@ -66,6 +66,7 @@ class KnownRequests:
         endpoint: answers what is not known.
         lease: whether memory may be believed.
         known: by a GET's path or a POST's body; a path begins with a slash, a body never does.
+        sent: by all of the request's octets: the same program sends the same.
         heads: what `plain_body_length` said of header fields.
         served: how many answers came from memory since `count`, by outcome.
     """
@@ -73,21 +74,33 @@ class KnownRequests:
     endpoint: OcspEndpoint
     lease: Lease
     known: dict[bytes, Known] = field(default_factory=dict)
+    sent: dict[bytes, Known] = field(default_factory=dict)
     heads: dict[bytes, int | None] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
 
     def find(self, asked: bytes) -> bytes | None:
         """Return the ready answer to a request, or None if it may not be given from memory."""
         known = self.known.get(asked)
-        if known is None or not self.lease.trusted():
-            return None
-        now = self.lease.time_of_day()
+        return None if known is None else self._ready(known)
+
+    def again(self, sent: bytes) -> bytes | None:
+        """Return the ready answer to octets that were sent before, header fields and all."""
+        known = self.sent.get(sent)
+        return None if known is None else self._ready(known)
+
+    def remember(self, sent: bytes, asked: bytes) -> None:
+        """Know whole octets of a request that `find` has just answered."""
+        if len(sent) <= LONGEST_KNOWN:
+            if len(self.sent) >= MOST_KNOWN:
+                del self.sent[next(iter(self.sent))]
+            self.sent[sent] = self.known[asked]
+
+    def _ready(self, known: Known) -> bytes | None:
+        lease = self.lease
+        now = lease.time_of_day()
         slot = known.slot
         answer = slot.answer
-        if answer is None:
-            del self.known[asked]
-            return None
-        if now >= slot.good_until:
+        if answer is None or now >= slot.good_until or not lease.trusted_at(now):
             return None
         if known.answer is not answer or known.second != int(now):
             known.answer, known.second = answer, int(now)
