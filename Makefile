@@ -14,7 +14,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/est-server serve -c $(DEMO)/server.yaml --auto-migrate
 
 test: $(VENV)/.tested peers lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

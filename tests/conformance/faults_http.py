@@ -293,10 +293,10 @@ def lines_never_wrap(patch):
 def cacerts(patch: Patch, change: Any) -> None:
     """Let `change(certificates)` change the DER that cacerts answers."""
 
-    def pages(rulebook, authorities):
+    def pages(*parts):
         return {
             label: replace(page, cacerts=change(_certificates(page.cacerts)))
-            for label, page in PAGES_OF(rulebook, authorities).items()
+            for label, page in PAGES_OF(*parts).items()
         }
 
     patch(app_server, "pages_of", pages)
@@ -548,11 +548,11 @@ def enroll_has_another_type(patch):
 def csrattrs(patch: Patch, change: Any) -> None:
     """Let `change(items)` change the DER items of csrattrs."""
 
-    def pages(rulebook, authorities):
+    def pages(*parts):
         return {
             label: page if page.csrattrs is None
             else replace(page, csrattrs=der(0x30, change(_content(page.csrattrs))))
-            for label, page in PAGES_OF(rulebook, authorities).items()
+            for label, page in PAGES_OF(*parts).items()
         }  # fmt: skip
 
     patch(app_server, "pages_of", pages)

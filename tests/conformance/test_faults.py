@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import broken_server  # noqa: F401 - declares the faults
 import pytest
@@ -25,7 +26,8 @@ BY_NAME = {one.name: one for one in cases()}
 def broken(faulty_lab, kit_targets):
     """Return a function that puts a fault in and gives the kit's targets under a label."""
     targets = kit_targets(faulty_lab, seconds=2)
-    lines = (faulty_lab.directory / "serve.log").read_text().splitlines()
+    log = faulty_lab.directory / "serve.log"
+    lines = log.read_text().splitlines()
     (pid,) = (json.loads(line)["pid"] for line in lines if '"server.ready"' in line)
     told = faulty_lab.directory / "faulty.txt"
 
@@ -37,6 +39,8 @@ def broken(faulty_lab, kit_targets):
         while time.monotonic() < until:
             if told.exists() and told.read_text() == name:
                 return [Target(one.options, one.version) for one in targets[label]]
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # dead, for all others too
+                pytest.fail(f"{name} ended the server:\n{log.read_text()[-2000:]}")
             time.sleep(0.02)
         pytest.fail(f"{name} is not in")
 

@@ -157,7 +157,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rule", "make", "options"), BAD, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(("rule", "make", "options"), BAD, ids=[rule for rule, _, _ in BAD])
 def test_each_rule_of_a_list_is_found(rule, make, options):
     assert rules(make(), **options) == {rule}
 
