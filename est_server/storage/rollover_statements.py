@@ -66,6 +66,7 @@ cacerts_fetches = Table(
 _p = bindparam
 _c = rollovers.c
 _GOOD: ColumnElement[str] = literal_column("'good'")
+_RESPONDER: ColumnElement[str] = literal_column("'ocsp-responder'")  # this server's own
 _ONE: ColumnElement[int] = literal_column("1")
 _NONE: ColumnElement[int] = literal_column("0")
 
@@ -108,6 +109,7 @@ _holders = (
         certificates.c.ca.in_((_p("old"), _p("new"))),
         certificates.c.status == _GOOD,
         certificates.c.not_after > _p("at"),
+        certificates.c.profile != _RESPONDER,
     )
     .group_by(certificates.c.identity)
     .subquery("holders")

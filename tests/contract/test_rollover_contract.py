@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from ledger_world import NOW, any_key, issue, reservation, rules
 
+from est_server.enrollment.responder import RESPONDER
 from est_server.errors import Conflict
 from est_server.ports.rollover import Follower, FollowerCounts, Rollover, TlsReplacement
 
@@ -88,6 +89,7 @@ async def test_who_has_followed_is_counted(ledger):
     await issue(ledger, reservation(any_key(), device="gone"), status="revoked")
     await issue(ledger, reservation(any_key(), device="past"), not_after=NOW)
     await issue(ledger, reservation(any_key(), device="elsewhere", ca="x"))
+    await issue(ledger, reservation(any_key(), device="ocsp-responder ca", profile=RESPONDER))
     await ledger.rollovers.note_fetches("ca-g2", ["c", "stranger"], anonymous=2, at=NOW + HOUR)
     await ledger.rollovers.note_fetches("ca-g2", ["c"], anonymous=3, at=NOW + 2 * HOUR)
     await ledger.rollovers.note_fetches("ca-g3", ["d"], anonymous=1, at=NOW)
