@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import socket
@@ -119,6 +120,27 @@ def nginx(directory: Path, listener: str, location: str) -> Iterator[Served]:
     (directory / "nginx.conf").write_text(text)
     command = [program, "-p", str(directory), "-c", str(directory / "nginx.conf")]
     with _running(command, directory / "nginx.log", lambda: _listens(address)) as pid:
+        yield Served(pid, address)
+
+
+@contextmanager
+def cfssl_ocspserve(directory: Path, response: bytes) -> Iterator[Served]:
+    """Serve one signed OCSP response until the block ends.
+
+    Args:
+        directory: for its files; does not exist.
+        response: DER.
+    """
+    if (program := shutil.which("cfssl")) is None:
+        raise SystemExit("cfssl is missing: apt-get install golang-cfssl")
+    directory.mkdir()
+    responses = directory / "responses"
+    responses.write_text(base64.b64encode(response).decode() + "\n")
+    address = (_LOOPBACK, free_ports(1)[0])
+    # one core like everybody else: threads that look for work cost it more than they bring
+    command = ["env", "GOMAXPROCS=1", program, "ocspserve", f"-port={address[1]}"]
+    command += [f"-responses={responses}", "-loglevel=5"]
+    with _running(command, directory / "log", lambda: _listens(address)) as pid:
         yield Served(pid, address)
 
 
