@@ -14,7 +14,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/est-server serve -c $(DEMO)/server.yaml --auto-migrate
 
 test: $(VENV)/.tested peers lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .
@@ -48,7 +48,7 @@ fuzz: $(VENV)/.tested
 	FUZZ=$(or $(INPUTS),100000) $(BIN)/python -m pytest -s tests/fuzz
 
 chaos: $(VENV)/.tested
-	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
+	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py tests/unit/storage/test_storage_durability.py
 
 # each rule broken once: the tests of its cases must turn red
 conformance-mutations: $(VENV)/.tested

@@ -159,4 +159,4 @@ def test_two_nodes_on_one_ledger_never_give_the_same_serial_number(new_server, s
         answers = [asker.ask("simpleenroll", base64(csr)) for asker in askers]
         assert issued(answers[0]) == issued(answers[1])
         assert len(set(serials)) == 60
-        assert len(first.json("cert", "list", "--limit", "1000")) == 61
+        assert len(first.json("cert", "list", "--profile", "interop", "--limit", "1000")) == 61

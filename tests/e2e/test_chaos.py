@@ -80,11 +80,11 @@ async def kill_under_load(server, fleet, log):
 
 
 async def in_the_ledger(path):
-    """Return the serial numbers of every certificate by SHA-256 of its key."""
+    """Return the serial numbers of every device's certificates by SHA-256 of its key."""
     ledger = SqliteLedger(path)
     found: dict[bytes, list[int]] = {}
     after = None
-    while page := await ledger.certificates(limit=1000, after=after):
+    while page := await ledger.certificates(profile="interop", limit=1000, after=after):
         for record in page:
             found.setdefault(record.spki_sha256, []).append(record.serial_number)
         after = (page[-1].issued_at, page[-1].serial_number)
