@@ -150,7 +150,8 @@ def ask(
 ) -> None:
     """Decide about a request as production would, without issuing anything.
 
-    Exit code 0 if it is allowed, 1 if not. JSON: {"verdict", "rule", "message", "profile",
+    Without --client-cert, --device and --username nobody asks: every gate is shown, and the first
+    refuses. Exit code 0 if it is allowed, 1 if not. JSON: {"verdict", "rule", "message", "profile",
     "profile_digest", "identity", "at", "gates": [{"rule", "ok", "detail", "at"}], "plan"}; the
     plan is the certificate that would follow.
 
@@ -159,7 +160,7 @@ def ask(
     from est_server.cli.gates import show_gates, show_plan, show_verdict
     from est_server.cli.profile_test import Question, answer
 
-    if sum(given is not None for given in (client_cert, device, username)) != 1:
+    if sum(given is not None for given in (client_cert, device, username)) > 1:
         raise typer.BadParameter("give one of --client-cert, --device and --username")
     question = Question(
         profile=name,

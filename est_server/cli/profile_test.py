@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
     from est_server.enrollment.authenticate import Authenticator
     from est_server.ports.ledger import Ledger, Operation
-    from est_server.profiles.decision import ChannelBinding, OneTimePassword
+    from est_server.profiles.decision import ChannelBinding, Decision, OneTimePassword
     from est_server.profiles.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who asks for what; exactly one of certificate, device and user name is given.
+    """Who asks for what; at most one of certificate, device and user name is given.
 
     Attributes:
         attributes: of a device that is supposed to be registered; None takes the register.
@@ -98,6 +98,8 @@ async def answer(question: Question, config: Path) -> dict[str, Any]:
         )
         facts = replace(facts, others=await other_certificates(profile, facts, None, ledger))
         decision = decide(profile, facts, await _device(question, profile, identity, ledger), now)
+        if (question.client_certificate, question.device, question.username) == (None,) * 3:
+            decision = _nobody(profile, decision)
         return {
             "verdict": decision.verdict,
             "rule": decision.rule,
@@ -167,6 +169,21 @@ def _chain(path: Path) -> tuple[bytes, ...]:
     except ValueError as error:
         raise Malformed("client-certificate.pem", f"{path} holds no PEM certificates") from error
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
+
+
+def _nobody(profile: Profile, decision: Decision) -> Decision:
+    """Return the refusal of a request without an asker, with every gate that follows it."""
+    detail = "nobody is named: give --device, --username or --client-cert"
+    at = profile.position("authenticate")
+    gate = Gate("authentication.missing", ok=False, detail=detail, position=at)
+    return replace(
+        decision,
+        verdict="deny",
+        rule=gate.rule,
+        message=detail,
+        gates=(gate, *decision.gates),
+        plan=None,
+    )
 
 
 def _unauthenticated(profile: Profile, error: EstServerError, now: datetime) -> dict[str, Any]:
