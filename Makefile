@@ -5,7 +5,7 @@ DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java nginx
 
-.PHONY: run test lint interop conformance bench fuzz chaos bulk propagation peers clean
+.PHONY: run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -47,8 +47,12 @@ bulk: $(VENV)/.tested
 fuzz: $(VENV)/.tested
 	FUZZ=$(or $(INPUTS),100000) $(BIN)/python -m pytest -s tests/fuzz
 
+# what takes minutes and is marked so
+slow: $(VENV)/.tested
+	$(BIN)/python -m pytest -m slow
+
 chaos: $(VENV)/.tested
-	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py tests/unit/storage/test_storage_durability.py
+	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
 
 # each rule broken once: the tests of its cases must turn red
 conformance-mutations: $(VENV)/.tested

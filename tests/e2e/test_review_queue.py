@@ -440,7 +440,6 @@ def test_strongswan_that_was_switched_off_collects_what_was_approved(nodes, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("EST_SLOW" not in os.environ, reason="takes a minute: EST_SLOW=1")
 def test_strongswan_waits_through_a_202(nodes, tmp_path, need):
     need(*CLIENTS["strongswan"])
     client = StrongSwan(nodes[0], "SN-201", tmp_path)
