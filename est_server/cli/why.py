@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from est_server.cli.cert import serial_number
+from est_server.cli.cert_revoke import event_dict
 from est_server.cli.gates import show_gates, show_plan, show_verdict
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
@@ -38,7 +39,8 @@ def why(
     digest tells which text that was. JSON: [{"decision", "request", "at", "verdict", "rule",
     "message", "operation", "label", "identity", "device", "profile", "profile_digest",
     "profile_changed_since", "ca", "serial", "review": {"request", "state", "by", "at", "note"},
-    "gates": [{"rule", "ok", "detail", "at"}], "plan"}]; "review" is null where nobody was asked.
+    "events", "gates": [{"rule", "ok", "detail", "at"}], "plan"}]; "review" is null where nobody
+    was asked, "events" is what `cert revoke` and `cert release` did, as they tell it.
 
     Example: est-server why d_06h0nq0sw135w641gea4y645kv
     """
@@ -58,7 +60,12 @@ def why(
                 for name, profile in configuration.profiles.items()
             }
             return [
-                _decision_dict(decision, today, await _review(ledger, decision))
+                _decision_dict(
+                    decision,
+                    today,
+                    await _review(ledger, decision),
+                    await _events(ledger, decision),
+                )
                 for decision in found
             ]
 
@@ -130,8 +137,18 @@ async def _review(ledger: Ledger, decision: DecisionRecord) -> dict[str, Any] | 
     }
 
 
+async def _events(ledger: Ledger, decision: DecisionRecord) -> list[dict[str, Any]]:
+    if decision.serial_number is None:
+        return []
+    found = await ledger.revocations.events(serial_number=decision.serial_number)
+    return [event_dict(event) for event in found if event.ca == decision.ca]
+
+
 def _decision_dict(
-    decision: DecisionRecord, today: dict[str, str], review: dict[str, Any] | None
+    decision: DecisionRecord,
+    today: dict[str, str],
+    review: dict[str, Any] | None,
+    events: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         "decision": decision.id,
@@ -150,6 +167,7 @@ def _decision_dict(
         "ca": decision.ca,
         "serial": None if decision.serial_number is None else f"{decision.serial_number:x}",
         "review": review,
+        "events": events,
         **json.loads(decision.trace),
     }
 
@@ -163,6 +181,10 @@ def _print(decision: dict[str, Any]) -> None:
         print(f"  request {decision['request']}")
     if decision["serial"]:
         print(f"  certificate {decision['serial']} of CA {decision['ca']}")
+    for event in decision["events"]:
+        reason = f", {event['reason']}" if event["reason"] else ""
+        note = f": {text(event['note'])}" if event["note"] else ""
+        print(f"  {event['action']} at {event['at']} by {text(event['actor'])}{reason}{note}")
     if review := decision["review"]:
         by = f" by {text(review['by'])} at {review['at']}" if review["by"] else ""
         note = f": {text(review['note'])}" if review["note"] else ""

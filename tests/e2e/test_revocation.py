@@ -124,6 +124,9 @@ async def test_a_revoked_device_is_locked_out_and_everybody_can_know(server, dev
     shown = server.json("cert", "show", serial)
     assert (shown["status"], shown["crl_shard"]) == ("revoked", shard)
     assert [event["note"] for event in shown["events"]] == ["stolen"]
+    (decision,) = server.json("why", serial)
+    assert decision["events"] == shown["events"]
+    assert ", keyCompromise: stolen" in server.run("why", serial)
     with pytest.raises(pytest.fail.Exception, match=r"revocation\.revoked"):
         server.run("cert", "revoke", serial, "--reason", "superseded")
 
