@@ -64,7 +64,7 @@ def duration(text: str, option: str) -> timedelta:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from est_server.profiles.scalars import Duration
+    from est_server.ports.scalars import Duration
 
     try:
         found: timedelta = TypeAdapter(Duration).validate_python(text)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from est_server.errors import Problem
 from est_server.ports.crl import COMPLETE, crl_file
-from est_server.profiles.scalars import Duration, Strict, duration_text
+from est_server.ports.scalars import Duration, Strict, duration_text
 from est_server.revocation.planning import CrlTimes
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from est_server.errors import Problem
 from est_server.pki.usages import CLIENT_AUTH
+from est_server.ports.scalars import duration_text
 from est_server.profiles.patterns import network
-from est_server.profiles.scalars import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

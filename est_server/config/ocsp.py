@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from est_server.errors import Problem
 from est_server.pki.keys import KEY_ALGORITHMS
-from est_server.profiles.scalars import Duration, Strict, duration_text
+from est_server.ports.scalars import Duration, Strict, duration_text
 from est_server.revocation.ocsp_policy import OcspPolicy
 
 if TYPE_CHECKING:

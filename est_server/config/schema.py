@@ -14,9 +14,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from est_server.config.server import ServerModel, rate_text
 from est_server.ports.ephemeral import Budget
+from est_server.ports.scalars import duration_text
 from est_server.ports.secret import Secret
 from est_server.profiles.model import ProfileModel
-from est_server.profiles.scalars import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

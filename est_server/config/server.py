@@ -26,8 +26,8 @@ from pydantic import (
 from est_server.config.crl import Crl
 from est_server.config.ocsp import Ocsp
 from est_server.ports.ephemeral import Budget
+from est_server.ports.scalars import Duration, Strict, duration_text
 from est_server.ports.secret import Secret
-from est_server.profiles.scalars import Duration, Strict, duration_text
 
 _LAST_PORT = 65535
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from est_server.profiles.scalars import Duration, Oid, Strict
+from est_server.ports.scalars import Duration, Oid, Strict
 
 ChallengeMeaning = Literal["binding", "otp"]
 

@@ -12,13 +12,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from est_server.ports.scalars import Duration, Oid, Strict
 from est_server.profiles.demands import (
     Approval,
     CsrAttributes,
     ProofOfPossession,
     ServerKeyGeneration,
 )
-from est_server.profiles.scalars import Duration, Oid, Strict
 
 SubjectSource = str
 """``device.id``, ``device.attributes.<name>``, ``identity.name`` or ``request``."""

@@ -11,8 +11,8 @@ from est_server.config.problems import CODES, as_dict, read_sources, render, sum
 from est_server.config.validate import did_you_mean, validate
 from est_server.config.yaml_nodes import read_yaml
 from est_server.errors import Position, Problem
+from est_server.ports.scalars import Duration, Oid, Strict
 from est_server.ports.secret import Secret
-from est_server.profiles.scalars import Duration, Oid, Strict
 
 SECTION = "a section (key: value) is expected, not"
 LIST = "a list is expected, not"

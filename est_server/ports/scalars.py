@@ -1,7 +1,8 @@
 """Scalars of the configuration files.
 
 The YAML loader hands every scalar over as text, so that ``12:34:56`` is not a number and ``1.30``
-keeps its zero; these types turn the text into values and say what was expected.
+keeps its zero; these types turn the text into values and say what was expected. They are
+among the ports so that backends' settings read like everything else.
 """
 
 from __future__ import annotations
