@@ -80,7 +80,10 @@ class SoftAuthority:
     @property
     def capabilities(self) -> Capabilities:
         """Any device key; local; nothing leaves before `issue` returns; signs what it is given."""
-        return Capabilities(local_key=True, holds_signature=True, signs_tbs=True)
+        return _CAPABILITIES
+
+    async def connect(self) -> None:
+        """Everything was read when it was opened."""
 
     def certificates(self) -> CaCertificates:
         """Return issuer and chain."""
@@ -167,6 +170,10 @@ class SoftBackend:
 
     settings_model = SoftSettings
 
+    def capabilities(self, settings: SoftSettings) -> Capabilities:  # noqa: ARG002 - the port's: they are the same for all
+        """Return what every soft CA can do."""
+        return _CAPABILITIES
+
     def open(self, settings: SoftSettings, context: BackendContext) -> SoftAuthority:
         """Read key, passphrase and certificates; see `Backend.open`."""
         base = context.base
@@ -236,6 +243,7 @@ def _unusable(name: str, message: str, hint: str) -> BackendUnavailable:
     return BackendUnavailable("ca.unusable", f"CA {name}: {message}", hint=hint)
 
 
+_CAPABILITIES = Capabilities(local_key=True, holds_signature=True, signs_tbs=True)
 _NO_CA = x509.BasicConstraints(ca=False, path_length=None)
 
 

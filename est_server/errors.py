@@ -103,13 +103,23 @@ class BackendUnavailable(EstServerError):
         message: as in `EstServerError`.
         hint: as in `EstServerError`.
         retry_after: whole seconds after which asking again makes sense.
+        nothing_issued: of a CA that was asked to issue: it is certain that it made nothing and will
+            not, since the order never reached it or it said so (a refused connection, a throttled
+            request). False means that a certificate may exist.
     """
 
     def __init__(
-        self, rule: str, message: str, *, hint: str | None = None, retry_after: int = 60
+        self,
+        rule: str,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after: int = 60,
+        nothing_issued: bool = False,
     ) -> None:
         super().__init__(rule, message, hint=hint)
         self.retry_after = retry_after
+        self.nothing_issued = nothing_issued
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -205,7 +205,7 @@ async def _tls_replacement(
         return None
     plan = _tls_plan(leaf, rollover.successor, authority.certificates().issuer)
     token = f"tls-{rollover.successor}"
-    order = IssuanceOrder(plan, x509.random_serial_number(), token, b"")
+    order = IssuanceOrder(plan, x509.random_serial_number(), token, b"", system_clock())
     made = await authority.issue(order)
     chain = (made, authority.certificates().issuer)
     return TlsReplacement(

@@ -7,7 +7,11 @@ outcome that can't be told is parked for `reconcile` or a person, never guessed.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from est_server.errors import BackendRejected, BackendUnavailable
 from est_server.pki.check import check_issued
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from est_server.ports.ca import CertificateAuthority, IssuanceOrder
+    from est_server.ports.ca import CaCertificates, CertificateAuthority, IssuanceOrder
     from est_server.ports.clock import Clock
     from est_server.ports.ledger import CertificateRecord, Ledger, Reservation
 
@@ -49,35 +53,46 @@ async def issue_and_record(
         BackendRejected, BackendUnavailable: the CA; the request is settled.
     """
     if authority.capabilities.holds_signature:
-        made = record(await _made(authority, order))
+        made = record(await _made(authority, order, clock))
         await ledger.reserve_and_record(reservation, made, window_start=window_start)
         return made
     request_id = reservation.request.id
     await ledger.reserve(reservation, window_start=window_start)
+    state: Literal["parked", "rejected"]
     try:
-        made = record(await _made(authority, order))
+        made = record(await _made(authority, order, clock))
     except BackendRejected as error:
         # an answer that differs from the order exists at the CA: a person must look
-        state: Literal["parked", "rejected"] = (
-            "parked" if error.rule.startswith("issued.") else "rejected"
-        )
+        state = "parked" if error.rule.startswith("issued.") else "rejected"
         await ledger.settle(request_id, state, reason=str(error), at=clock())
         raise
     except BackendUnavailable as error:
-        await ledger.settle(request_id, "parked", reason=str(error), at=clock())
+        state = "rejected" if error.nothing_issued else "parked"
+        await ledger.settle(request_id, state, reason=str(error), at=clock())
         raise
     await ledger.record(request_id, made)
     return made
 
 
-async def _made(authority: CertificateAuthority, order: IssuanceOrder) -> x509.Certificate:
+async def _made(
+    authority: CertificateAuthority, order: IssuanceOrder, clock: Clock
+) -> x509.Certificate:
     certificate = await authority.issue(order)
-    holds = authority.capabilities.holds_signature
     check_issued(
         order.plan,
         certificate,
-        authority.certificates().issuer,
-        serial_number=order.serial_number if holds else None,
-        exact=holds,
+        issuer_of(certificate, authority.certificates()),
+        serial_number=order.serial_number,
+        own=authority.capabilities.own,
+        late=max(clock() - order.ordered_at, timedelta(0)),
     )
     return certificate
+
+
+def issuer_of(certificate: x509.Certificate, known: CaCertificates) -> x509.Certificate:
+    """Return which of a CA's issuers signed `certificate`; the current one where none did."""
+    for issuer in (known.issuer, *known.others) if known.others else ():
+        with suppress(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            certificate.verify_directly_issued_by(issuer)
+            return issuer
+    return known.issuer

@@ -70,7 +70,7 @@ async def issue_responder(
     )
     reservation = _reservation(plan, csr, x509.random_serial_number(), now)
     request = reservation.request
-    order = IssuanceOrder(plan, request.serial_number, request.id, csr)
+    order = IssuanceOrder(plan, request.serial_number, request.id, csr, now)
     made = await issue_and_record(
         ledger,
         authority,

@@ -244,7 +244,7 @@ class EnrollmentService:
             profile, facts, device, decision, plan, key, serial_number, claim
         )
         csr = facts.csr.der if made is None else made.csr
-        order = IssuanceOrder(plan, serial_number, reservation.request.id, csr)
+        order = IssuanceOrder(plan, serial_number, reservation.request.id, csr, now)
         authority = self.authorities[plan.ca]
         try:
             certificate = await issue_and_record(

@@ -5,6 +5,7 @@ A CA can be misconfigured, broken or hostile. Nothing reaches a device before th
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -30,8 +31,9 @@ def check_issued(
     certificate: x509.Certificate,
     issuer: x509.Certificate,
     *,
-    serial_number: int | None,
-    exact: bool,
+    serial_number: int,
+    own: frozenset[str] = frozenset(),
+    late: timedelta = timedelta(0),
 ) -> None:
     """Return if `certificate` is what `plan` says and `issuer` signed it.
 
@@ -39,9 +41,11 @@ def check_issued(
         plan: what was ordered.
         certificate: what came.
         issuer: whose key must have signed.
-        serial_number: what was ordered; None where the CA numbers by itself.
-        exact: the certificate must equal the plan; otherwise, for a CA elsewhere, it must not
-            be wider: no longer validity, no further names, usages or CA rights.
+        serial_number: what was ordered.
+        own: what the CA fills in by its own rules (``serial``, ``validity``, ``extensions``): it
+            must not be wider than the plan. Everything else must equal it.
+        late: how long after it was ordered the certificate came; an end of the CA's own choice may
+            be that much later than planned.
 
     Raises:
         BackendRejected: ``issued.key``, ``issued.subject``, ``issued.names``, ``issued.validity``,
@@ -60,7 +64,11 @@ def check_issued(
     # 3. validity
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     _require(end <= issuer.not_valid_after_utc, "issued.validity", "it outlives its issuer")
-    fits = (begin, end) == (plan.not_before, plan.not_after) if exact else end <= plan.not_after
+    if "validity" in own:
+        longest = plan.not_after - plan.not_before
+        fits = begin < end <= plan.not_after + late and end - begin <= longest
+    else:
+        fits = (begin, end) == (plan.not_before, plan.not_after)
     _require(fits, "issued.validity", f"it is valid from {begin} to {end}")
     # 4. serial number (RFC 5280 4.1.2.2)
     serial = certificate.serial_number
@@ -69,8 +77,13 @@ def check_issued(
         "issued.serial",
         "it has a bad serial number",
     )
-    _require(serial_number in {None, serial}, "issued.serial", "it has another serial number")
+    _require(
+        "serial" in own or serial == serial_number,
+        "issued.serial",
+        "it has another serial number",
+    )
     # 5. rights
+    exact = "extensions" not in own
     _check_rights(plan, extensions, exact=exact)
     if exact:
         _require(

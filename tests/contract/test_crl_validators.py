@@ -81,7 +81,7 @@ async def fleet(folder, shards, now):
             key_usage=("digitalSignature",), extended_key_usage=("1.3.6.1.5.5.7.3.2",),
             pointers=pointers,
         ).numbered(number, shards)  # fmt: skip
-        made = await signer.issue(IssuanceOrder(plan, number, "x", b""))
+        made = await signer.issue(IssuanceOrder(plan, number, "x", b"", now))
         certificates[case] = made
         (folder / f"{case}.pem").write_bytes(made.public_bytes(Encoding.PEM))
         if case != "unknown":

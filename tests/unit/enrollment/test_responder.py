@@ -97,6 +97,7 @@ async def test_it_is_recorded_and_explained(ledger, kind):
         (BackendUnavailable("ca.away", "no answer"), "parked"),
         (BackendRejected("ca.no", "not this"), "rejected"),
         (BackendRejected("issued.key", "another key"), "parked"),
+        (BackendUnavailable("ca.busy", "throttled", nothing_issued=True), "rejected"),
     ],
 )
 async def test_an_outcome_that_is_not_a_certificate_is_written_down(ledger, failure, state):

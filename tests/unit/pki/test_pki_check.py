@@ -56,11 +56,13 @@ PLAN = CertificatePlan(
 async def issued(changes=None, serial=SERIAL, by=ISSUING):
     """Return what the soft CA makes of PLAN with `changes`."""
     ca = SoftAuthority(by.key, CaCertificates(by.certificate, (ROOT.certificate,)))
-    return await ca.issue(IssuanceOrder(replace(PLAN, **(changes or {})), serial, "r_1", b""))
+    order = IssuanceOrder(replace(PLAN, **(changes or {})), serial, "r_1", b"", NOW)
+    return await ca.issue(order)
 
 
-def check(certificate, *, exact=True, serial=SERIAL, plan=PLAN, issuer=ISSUER):
-    check_issued(plan, certificate, issuer, serial_number=serial, exact=exact)
+def check(certificate, *, exact=True, own=(), plan=PLAN, issuer=ISSUER, late=0 * DAY):
+    own = frozenset(own if exact else (*own, "validity", "extensions"))
+    check_issued(plan, certificate, issuer, serial_number=SERIAL, own=own, late=late)
 
 
 def refuse(rule, certificate, **options):
@@ -133,7 +135,7 @@ CHANGES = {
 async def test_what_was_planned_passes(exact):
     certificate = await issued()
     check(certificate, exact=exact)
-    check(certificate, exact=exact, serial=None)
+    check(certificate, exact=exact, own={"serial"})
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -159,7 +161,16 @@ async def test_names_that_read_the_same_are_the_same():
 @pytest.mark.parametrize("exact", [True, False])
 async def test_another_serial_number(exact):
     refuse("issued.serial", await issued(serial=SERIAL + 1), exact=exact)
-    check(await issued(serial=SERIAL + 1), exact=exact, serial=None)
+    check(await issued(serial=SERIAL + 1), exact=exact, own={"serial"})
+
+
+async def test_a_validity_of_the_cas_own_begins_when_it_decides():
+    later = await issued({"not_before": NOW + DAY, "not_after": NOW + 91 * DAY})
+    check(later, own={"validity"}, late=DAY)
+    refuse("issued.validity", later, own={"validity"}, late=DAY / 2)
+    longer = await issued({"not_after": NOW + 91 * DAY})
+    refuse("issued.validity", longer, own={"validity"}, late=DAY)
+    refuse("issued.validity", await issued({"not_after": NOW}), own={"validity"})
 
 
 async def test_it_does_not_outlive_its_issuer():
