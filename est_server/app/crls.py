@@ -155,9 +155,19 @@ class Crls:
         keep = {
             name: issuer.times.interval
             for name, issuer in self.publisher.issuers.items()
-            if issuer.times.delta_lifetime is not None
+            if not issuer.times.complete_follows
         }
         return CrlEndpoint(self.publisher.documents, keep, system_clock)
+
+    def described(self) -> dict[str, dict[str, object]]:
+        """Return what followers of the feed have to know of each CA's lists."""
+        return {
+            name: {
+                "delta": issuer.times.delta_lifetime is not None,
+                "complete": "revocation" if issuer.times.complete_follows else "interval",
+            }
+            for name, issuer in self.publisher.issuers.items()
+        }
 
     async def _turn(self) -> None:
         for done in await self.publisher.turn():

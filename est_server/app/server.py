@@ -40,11 +40,14 @@ from est_server.enrollment.reconcile import reconcile
 from est_server.enrollment.service import EnrollmentService
 from est_server.enrollment.supersede import supersede_due
 from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
+from est_server.revocation.feed import POLL_SECONDS as FEED_SECONDS
+from est_server.revocation.feed import Feed
 from est_server.rollover.publication import summary
 from est_server.storage import open_ephemeral
 from est_server.web import metrics
 from est_server.web.admin import AdminEndpoint
 from est_server.web.est import EstEndpoint
+from est_server.web.feed import FeedEndpoint
 from est_server.web.http import HttpLimits
 from est_server.web.ocsp import OcspEndpoint
 from est_server.web.ocsp_fast import FastOcsp
@@ -114,6 +117,8 @@ class Server:
         self._issuers: dict[str, bytes] = {}
         self._ocsp = open_ocsp(self._ledger)
         self._crls = open_crls(self._configuration, self._authorities, self._ledger)
+        streams = 0 if server.listeners.public is None else server.listeners.public.feed_streams
+        self._feed = FeedEndpoint(Feed(self._ledger.revocations), self._crls.described, streams)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
@@ -131,6 +136,7 @@ class Server:
             await self._remember()
             await self._crls.start()
             await self._ocsp.start()
+            await self._feed.turn()
             await self._listen(stack)
             self._announce()
             async with running(self._works()):
@@ -157,6 +163,7 @@ class Server:
             Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
             *self._crls.works(),
             *self._ocsp.works(),
+            Periodic("feed", FEED_SECONDS, self._feed.turn),
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -171,8 +178,10 @@ class Server:
                 self._ocsp.known = KnownRequests(ocsp, self._ocsp.service.lease)
                 return FastOcsp(self._ocsp.known, others, limits.idle_timeout)
 
-            public = ValidationEndpoint(self._issuers, self._crls.endpoint(), ocsp).handle
+            crls = self._crls.endpoint()
+            public = ValidationEndpoint(self._issuers, crls, ocsp, self._feed).handle
             await listen(stack, listeners.public.listen, public, limits, before=before)
+            stack.callback(self._feed.close)  # first of all: streams would use up the grace
         admin = AdminEndpoint(self._ledger, self._health)
         tls = (self._admin_tls, seconds)
         await listen(stack, listeners.admin.listen, admin.handle, limits, tls)

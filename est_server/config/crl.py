@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -54,6 +54,11 @@ class Crl(Strict):
         description="publish delta CRLs, seconds after a revocation; false: the complete list is "
         "published again instead",
     )
+    complete: Literal["interval", "revocation"] = Field(
+        default="interval",
+        description="when a complete list is published: each interval, or after a revocation too, "
+        "for consumers that know no delta CRLs (nginx, HAProxy, Envoy)",
+    )
     delta_lifetime: _Delta = Field(
         default=timedelta(hours=1), description="from thisUpdate to nextUpdate of a delta CRL"
     )
@@ -96,6 +101,7 @@ class Crl(Strict):
             interval=self.interval or self.lifetime / 3,
             delta_lifetime=self.delta_lifetime if self.delta else None,
             keep_expired=self.keep_expired,
+            complete_at_once=self.complete == "revocation",
         )
 
 
@@ -135,6 +141,9 @@ def lint_crl(document: Document, server: ServerModel) -> Iterator[Problem]:
         if section.delta and section.delta_lifetime >= section.lifetime:
             text = "a delta CRL lives as long as the list that it refers to"
             yield warning("W271", "delta_lifetime", text, "an hour is usual")
+        if not section.delta and "complete" in section.model_fields_set:
+            text = "without delta CRLs a complete list follows each revocation in any case"
+            yield warning("W275", "complete", text, "leave one of them out")
         if server.listeners.public is None and section.url is None:
             text = "nobody can fetch these lists, and none can say where its delta CRLs are"
             yield warning("W272", "url", text, "listeners.public, or directory and url")

@@ -72,6 +72,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W271": "a delta CRL lives as long as the list that it refers to",
         "W272": "revocation lists are made that nobody can fetch",
         "W273": "certificates name a revocation list and not its delta CRLs",
+        "W275": "a key about complete lists that changes nothing without delta CRLs",
         "W230": "a pending request is over before its device asks again",
         "W231": "renewals wait for a person too",
         "W220": "a one-time password that is no second factor",

@@ -160,6 +160,13 @@ class PublicListener(Strict):
         description="how relying parties reach this listener: certificates carry it, so it is "
         "http (RFC 5280 8) and a name that works everywhere",
     )
+    feed_streams: int = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="how many may follow the revocation feed at once, in each server process; one "
+        "takes an open file",
+    )
 
 
 class AdminListener(Strict):

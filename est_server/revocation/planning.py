@@ -2,8 +2,8 @@
 
 The rules of a scope:
 
-    base    at the start; every `interval`; again when the clock went back behind it; without delta
-            CRLs also after every revocation
+    base    at the start; every `interval`; again when the clock went back behind it; after every
+            revocation too without delta CRLs, or where consumers can't read them
     delta   with every base but the first; after every revocation; at half of its life; when it
             would refer to a base that nobody has yet
 
@@ -40,12 +40,19 @@ class CrlTimes:
         interval: from one complete list to the next, shorter than `lifetime`.
         delta_lifetime: from thisUpdate to nextUpdate of a delta; None without deltas.
         keep_expired: how long revoked certificates stay listed beyond their end.
+        complete_at_once: whether a revocation makes a complete list due beside the delta.
     """
 
     lifetime: timedelta
     interval: timedelta
     delta_lifetime: timedelta | None
     keep_expired: timedelta = timedelta(0)
+    complete_at_once: bool = False
+
+    @property
+    def complete_follows(self) -> bool:
+        """Whether complete lists show a revocation as soon as any list does."""
+        return self.complete_at_once or self.delta_lifetime is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +171,10 @@ def _base_due(
 ) -> bool:
     if now - base.this_update >= times.interval or now < base.this_update:
         return True
-    if times.delta_lifetime is not None:
-        return False
-    # without deltas, or where they have just been given up
-    return changed or (delta is not None and delta.number >= base.number)
+    if changed and times.complete_follows:
+        return True
+    # deltas have just been given up: nobody may go on with the last of them
+    return times.delta_lifetime is None and delta is not None and delta.number >= base.number
 
 
 def _delta_due(delta: PublishedCrl, base: PublishedCrl, lifetime: timedelta, now: datetime) -> bool:

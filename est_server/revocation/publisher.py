@@ -173,7 +173,7 @@ class CrlPublisher:
             log.info("crl.published", ca=crl.ca, shard=crl.shard, kind=crl.kind, number=crl.number,
                      octets=crl.size)  # fmt: skip
         took = asyncio.get_running_loop().time() - begin
-        if not due.base or issuer.times.delta_lifetime is None:
+        if not due.base or issuer.times.complete_follows:
             self._rest(name, _REST * took)
         return [Publication(crl, waited) for crl, _ in lists]
 

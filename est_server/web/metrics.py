@@ -75,3 +75,8 @@ OCSP_PROPAGATION = Histogram(
 OCSP_TRUSTED = Gauge(
     "est_server_ocsp_memory_trusted", "1 while revocation events are followed in time"
 )
+FEED_STREAMS = Gauge("est_server_feed_streams", "revocation streams that are open")
+FEED_EVENTS = Counter("est_server_feed_events_total", "revocation events sent into streams")
+FEED_CUT = Counter(
+    "est_server_feed_slow_readers_total", "streams that were cut off because nobody read them"
+)

@@ -3,6 +3,7 @@
 GET /aia/<ca>.cer       the issuing CA's certificate, DER
 GET /crl/…              see `est_server.web.crl`
 /ocsp                   see `est_server.web.ocsp`
+GET /revocations…       see `est_server.web.feed`
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from aiohttp import hdrs, web
 
 from est_server.web.crl import PATH as CRL_PATH
 from est_server.web.errors import Answer
+from est_server.web.feed import PATH as FEED_PATH
 from est_server.web.http import SERVER, respond
 from est_server.web.ocsp import is_ocsp
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from est_server.web.crl import CrlEndpoint
+    from est_server.web.feed import FeedEndpoint
     from est_server.web.ocsp import OcspEndpoint
 
 _AIA = "/aia/"
@@ -36,11 +39,13 @@ class ValidationEndpoint:
         issuers: DER certificate of each CA, by its name in server.yaml.
         crls: revocation lists.
         ocsp: answers for the CAs that have a responder.
+        feed: revocation events.
     """
 
     issuers: Mapping[str, bytes]
     crls: CrlEndpoint
     ocsp: OcspEndpoint
+    feed: FeedEndpoint
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -49,6 +54,8 @@ class ValidationEndpoint:
         path = request.rel_url.path
         if path.startswith(CRL_PATH):
             return self.crls.answer(request)
+        if path.startswith(FEED_PATH):
+            return await self.feed.handle(request)
         name = path.removeprefix(_AIA).removesuffix(_CER)
         der = self.issuers.get(name)
         if der is None or path != f"{_AIA}{name}{_CER}":

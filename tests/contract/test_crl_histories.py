@@ -76,32 +76,41 @@ RELEASED = [("revoke", 1, "certificateHold"), ("publish",), ("release", 1)]
 
 
 @pytest.mark.parametrize("adapter", LEDGERS)
-@example(ENDED, [6] * 6, timedelta(0), 0)  # dropped from a list while others still have it
-@example(RELEASED, [40] * 6, timedelta(0), 2)
-@example(ENDED[:3], [-1] * 6, timedelta(0), 0)  # revoked after its end, and shown once
+@example(ENDED, [6] * 6, timedelta(0), 0, False)  # dropped from a list while others still have it
+@example(RELEASED, [40] * 6, timedelta(0), 2, False)
+@example(ENDED[:3], [-1] * 6, timedelta(0), 0, False)  # revoked after its end, and shown once
 @example(  # a list between the base and the delta has it
     [("publish",), ("revoke", 1, "certificateHold"), WAIT, ("release", 1)],
     [40] * 6,
     timedelta(0),
     0,
+    False,
 )
-@example([*RELEASED, WAIT, ("revoke", 1, "superseded")], [40] * 6, timedelta(0), 0)
+@example([*RELEASED, WAIT, ("revoke", 1, "superseded")], [40] * 6, timedelta(0), 0, False)
 @settings(
     max_examples=30,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(steps=st.lists(STEPS, max_size=30), ends=ENDS, kept=KEPT, shards=st.sampled_from([0, 2]))
-def test_every_base_and_the_newest_delta_are_the_complete_list(adapter, steps, ends, kept, shards):
+@given(
+    steps=st.lists(STEPS, max_size=30),
+    ends=ENDS,
+    kept=KEPT,
+    shards=st.sampled_from([0, 2]),
+    at_once=st.booleans(),
+)
+def test_every_base_and_the_newest_delta_are_the_complete_list(
+    adapter, steps, ends, kept, shards, at_once
+):
     with tempfile.TemporaryDirectory() as folder:
-        ledger = LEDGERS[adapter](Path(folder))
-        asyncio.run(_history(ledger, steps, ends, kept, shards))
+        times = CrlTimes(24 * HOUR, 8 * HOUR, HOUR, kept, at_once)
+        asyncio.run(_history(LEDGERS[adapter](Path(folder)), steps, ends, times, shards))
 
 
-async def _history(make_ledger, steps, ends, kept, shards):
-    ledger = make_ledger()
-    world = CrlWorld(ledger, CrlTimes(24 * HOUR, 8 * HOUR, HOUR, kept), shards)
+async def _history(make_ledger, steps, ends, times, shards):
+    ledger, kept = make_ledger(), times.keep_expired
+    world = CrlWorld(ledger, times, shards)
     try:
         await world.publisher.start()
         end = {s: world.now + hours * HOUR for s, hours in enumerate(ends, 1)}

@@ -88,6 +88,24 @@ async def test_without_deltas_a_revocation_is_in_the_complete_list(ledger):
     assert listed(world.crl()).keys() == {1}
 
 
+async def test_complete_lists_at_once_are_made_beside_the_delta_with_its_number(ledger):
+    world = CrlWorld(ledger, replace(TIMES, complete_at_once=True))
+    await world.issue(1)
+    await world.settle()
+    assert await world.turn() == []
+    await world.revoke(1, "certificateHold")
+    assert await world.turn() == [("base", 3), ("delta", 3)]
+    base, delta = world.crl(), world.crl(kind="delta")
+    assert listed(base).keys() == listed(delta).keys() == {1}
+    assert (delta.base_number, base.this_update) == (1, delta.this_update)
+    world.now += SECOND
+    await world.release(1)
+    assert await world.turn() == [("base", 4), ("delta", 4)]
+    assert listed(world.crl()) == {}, "a release is seen by who knows no deltas"
+    world.now += HOUR / 2
+    assert await world.turn() == [("delta", 5)], "time alone renews the delta only"
+
+
 async def test_deltas_that_are_given_up_leave_a_list_without_their_pointer(world):
     assert world.crl().freshest
     world.times = replace(TIMES, delta_lifetime=None)

@@ -107,3 +107,21 @@ def test_without_a_listener_nobody_is_told_of_lists(configured):
     configuration, authority = configured(public=False)
     assert crl_section(configuration, "issuing", authority) is None
     assert not issuers_of(configuration, {"issuing": authority})["issuing"].publishes("crl")
+
+
+@pytest.mark.parametrize(
+    ("section", "delta", "complete", "kept"),
+    [
+        (None, True, "interval", True),
+        ("{complete: revocation}", True, "revocation", False),
+        ("{delta: false}", False, "revocation", False),
+    ],
+)
+def test_followers_are_told_which_list_shows_a_revocation(
+    configured, section, delta, complete, kept
+):
+    configuration, authority = configured(section)
+    crls = open_crls(configuration, {"issuing": authority}, None)
+    assert crls.described() == {"issuing": {"delta": delta, "complete": complete}}
+    # what may change at any time is kept by no cache until the next is due
+    assert ("issuing" in crls.endpoint().keep) is kept

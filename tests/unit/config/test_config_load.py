@@ -388,6 +388,15 @@ MISTAKES = [
         change("server.yaml", "passphrase", "crl: {delta_lifetime: 24h}\n    passphrase", "24h"),
     ),
     ("W272", unfetchable),
+    (
+        "W275",
+        change(
+            "server.yaml",
+            "passphrase",
+            "crl: {delta: false, complete: revocation}\n    passphrase",
+            "revocation",
+        ),
+    ),
     ("W273", change(DEVICE, "90d}", "90d, pointers: [crl]}", "pointers")),
     ("W260", change("server.yaml", "ca.pass", "ca.pass\n    ocsp: {responder_lifetime: 2h}", "2h")),
     (

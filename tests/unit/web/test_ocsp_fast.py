@@ -126,7 +126,9 @@ async def serving(tmp_path, limits: HttpLimits = LIMITS):
     world.add_ca()
     await world.follower.look()
     endpoint = OcspEndpoint(world.service, limits, lambda: world.time.now)
-    others = http_server(ValidationEndpoint({"issuing": b"cer"}, None, endpoint).handle, limits)
+    others = http_server(
+        ValidationEndpoint({"issuing": b"cer"}, None, endpoint, None).handle, limits
+    )
     connections: list[str] = []
 
     def handed_over():
