@@ -1,0 +1,81 @@
+"""Every parser of attestation evidence, with whole messages to start from, for the fuzzers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from captured import SIGNERS, captured
+
+from est_server.errors import Malformed
+from est_server.wire import tpm_algorithms
+from est_server.wire.der import header
+from est_server.wire.tpm_attest import parse_attest
+from est_server.wire.tpm_public import parse_public
+from est_server.wire.tpm_signature import parse_signature, verify_tpm_signature
+from est_server.wire.tpm_statement import parse_certify, parse_quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_CPU = 0.02  # seconds for one input
+REFUSALS = (Malformed,)
+_ECDSA, _RSASSA = captured("ecdsa"), captured("rsassa")
+_KEYS = tuple(parse_public(said["public"]).key for said in (_ECDSA, _RSASSA))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parser, whatever it is given: it returns, or raises one of `REFUSALS`.
+
+    Attributes:
+        call: the parser.
+        seeds: messages that it reads.
+    """
+
+    call: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+
+def _signature(data: bytes) -> None:
+    key, said = next(
+        (
+            one
+            for one in zip(_KEYS, (_ECDSA, _RSASSA), strict=True)
+            if data[:2] == one[1]["signature"][:2]
+        ),
+        (_KEYS[1], _RSASSA),
+    )
+    verify_tpm_signature(parse_signature(data, key, tpm_algorithms.SHA256), key, said["attest"])
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return header(tag, len(content)) + content
+
+
+def _statement(said: dict[str, bytes]) -> bytes:
+    parts = (said["attest"], said["signature"], said["key"])
+    return _der(0x30, *(_der(4, part) for part in parts))
+
+
+def _quote(said: dict[str, bytes]) -> bytes:
+    registers = (
+        _der(0x30, _der(2, b"\x0b"), _der(2, bytes([index])), _der(4, bytes(32)))
+        for index in (0, 2, 4, 7)
+    )
+    parts = (_der(4, said["quote"]), _der(4, said["quote_signature"]))
+    return _der(0x30, *parts, _der(0x30, *registers), _der(0x80, b"log"))
+
+
+def _parts(*names: str) -> tuple[bytes, ...]:
+    return tuple(said[name] for said in map(captured, SIGNERS) for name in names if name in said)
+
+
+TARGETS = {
+    "tpm-attest": Target(parse_attest, _parts("attest", "creation", "quote")),
+    "tpm-public": Target(parse_public, _parts("public", "key")),
+    "tpm-signature": Target(_signature, (_ECDSA["signature"], _RSASSA["signature"])),
+    "tpm-certify": Target(parse_certify, (_statement(_ECDSA), _statement(_RSASSA))),
+    "tpm-quote": Target(parse_quote, (_quote(_ECDSA), _quote(_RSASSA))),
+}
