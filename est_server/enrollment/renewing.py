@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from est_server.pki.certificates import read_certificate
 from est_server.pki.names import name_text, names_equal
 from est_server.pki.usages import CMC_RA, extended_key_usages
 from est_server.profiles.decision import Identity, Standin
@@ -23,6 +23,8 @@ from est_server.profiles.superseding import looks_at_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cryptography import x509
 
     from est_server.enrollment.request import Enrolled
     from est_server.ports.ledger import CertificateRecord, Ledger, Operation
@@ -58,7 +60,7 @@ async def renewing_identity(
     by_rule = operation == "simplereenroll" or profile.model.enroll.own_certificate == "renew"
     if own is None or own.der is None or identity.method != "own-certificate" or not by_rule:
         return identity
-    certificate = x509.load_der_x509_certificate(own.der)
+    certificate = read_certificate(own.der)
     if rules is None or (own.profile == profile.name and has_names(csr, certificate)):
         return identity
     registrar = rules.registrar
@@ -141,6 +143,6 @@ def _newest_with_names(
     found: Sequence[CertificateRecord], csr: CertificationRequest
 ) -> CertificateRecord | None:
     for record in found:
-        if record.der is not None and has_names(csr, x509.load_der_x509_certificate(record.der)):
+        if record.der is not None and has_names(csr, read_certificate(record.der)):
             return record
     return None

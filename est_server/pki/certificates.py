@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
 
+@lru_cache(maxsize=128)
 def read_certificate(der: bytes) -> x509.Certificate:
     """Return a certificate.
 
     Serial numbers that RFC 5280 4.1.2.2 forbids are read all the same, as it wants relying parties
-    to: old manufacturers' certificates have them.
+    to: old manufacturers' certificates have them. What was read last is kept: one request looks at
+    the same certificate several times, and so do the requests of one connection.
 
     Raises:
         ValueError: it is none, or of a version that does not exist.

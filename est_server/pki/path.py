@@ -3,9 +3,11 @@
 pyhanko-certvalidator judges every chain that is new, with explicit anchors, no fetching and an
 injected time. That takes about half a millisecond, so the issuer of a device that passed is kept
 together with the window in which its whole chain is valid; the next device of the same issuer is
-checked here: signature, validity and what `_check_leaf` asks of every device. Where a CA of the
-chain constrains names, nothing is kept and every device goes the long way. A table of defects in
-the tests holds the two ways equal.
+checked here: signature, validity and what `_check_leaf` asks of every device. So is the device
+itself, for the next request of its connection, until it or a certificate above it expires. Where a
+CA of the chain constrains names, nothing is kept and every device goes the long way. A table of
+defects in the tests holds all ways equal. A validator judges paths only: who may enroll is asked of
+the ledger each time.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 LONGEST_CHAIN = 10
 ISSUERS_KEPT = 1024
+LEAVES_KEPT = 128
+"""For connections that send one request after the other, as registrars do."""
+
 _UNDERSTOOD = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -86,14 +91,22 @@ class _Issuer:
     end: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    path: ValidatedPath
+    begin: datetime
+    end: datetime
+
+
 @dataclass(slots=True)
 class PathValidator:
-    """Validates chains against one trust store; keeps the issuers that passed."""
+    """Validates chains against one trust store; keeps the issuers and devices that passed last."""
 
     store: TrustStore
     _anchors: tuple[asn1_x509.Certificate, ...] = field(init=False, repr=False)
     _intermediates: tuple[asn1_x509.Certificate, ...] = field(init=False, repr=False)
     _issuers: OrderedDict[bytes, _Issuer] = field(default_factory=OrderedDict, repr=False)
+    _leaves: OrderedDict[bytes, _Leaf] = field(default_factory=OrderedDict, repr=False)
 
     def __post_init__(self) -> None:
         self._anchors = tuple(_asn1(anchor) for anchor in self.store.anchors)
@@ -113,15 +126,23 @@ class PathValidator:
         """
         if not 1 <= len(chain) <= LONGEST_CHAIN:
             raise Unauthenticated("path.too-long", f"more than {LONGEST_CHAIN} certificates")
+        proven = self._leaves.get(chain[0])
+        if proven is not None and proven.begin <= at <= proven.end:
+            self._leaves.move_to_end(chain[0])
+            return proven.path
         leaf = _load(chain[0])
         _check_leaf(leaf)
-        known = self._known_issuer(leaf, at)
-        if known is not None:
-            _check_validity(leaf, at)
-            return ValidatedPath(leaf, known)
-        return await self._validate_whole(leaf, chain, at)
+        issuer = self._known_issuer(leaf, at)
+        if issuer is None:
+            return await self._validate_whole(leaf, chain, at)
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        _check_validity(begin, end, at)
+        path = ValidatedPath(leaf, issuer.certificate)
+        proven = _Leaf(path, max(begin, issuer.begin), min(end, issuer.end))
+        _keep(self._leaves, chain[0], proven, LEAVES_KEPT)
+        return path
 
-    def _known_issuer(self, leaf: x509.Certificate, at: datetime) -> x509.Certificate | None:
+    def _known_issuer(self, leaf: x509.Certificate, at: datetime) -> _Issuer | None:
         key = leaf.issuer.public_bytes()
         known = self._issuers.get(key)
         if known is None or not known.begin <= at <= known.end:
@@ -129,7 +150,7 @@ class PathValidator:
         if not _signed_by(leaf, known.certificate):
             return None  # another CA of the same name, or a forgery: the long way tells
         self._issuers.move_to_end(key)
-        return known.certificate
+        return known
 
     async def _validate_whole(
         self, leaf: x509.Certificate, chain: Sequence[bytes], at: datetime
@@ -171,22 +192,29 @@ class PathValidator:
         ][:-1]
         if not above:
             raise Unauthenticated("path.is-anchor", "a trust anchor is nobody's device certificate")
-        self._keep(above)
+        self._keep_issuer(above)
         return ValidatedPath(leaf, above[-1])
 
-    def _keep(self, above: list[x509.Certificate]) -> None:
+    def _keep_issuer(self, above: list[x509.Certificate]) -> None:
         """Keep the last of `above`, a validated chain from the anchor to the leaf's issuer."""
         if any(_constrains_names(certificate) for certificate in above):
             return
         issuer = above[-1]
         bounded = above[1:] or above  # the anchor is trusted for what it is (RFC 5280 6.1.1 d)
-        self._issuers[issuer.subject.public_bytes()] = _Issuer(
+        known = _Issuer(
             issuer,
             max(certificate.not_valid_before_utc for certificate in bounded),
             min(certificate.not_valid_after_utc for certificate in bounded),
         )
-        while len(self._issuers) > ISSUERS_KEPT:
-            self._issuers.popitem(last=False)
+        _keep(self._issuers, issuer.subject.public_bytes(), known, ISSUERS_KEPT)
+
+
+def _keep(kept: OrderedDict[bytes, Any], key: bytes, value: object, most: int) -> None:
+    """Keep a value as the latest, and of all no more than `most`."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)
 
 
 def _check_leaf(leaf: x509.Certificate) -> None:
@@ -213,10 +241,10 @@ def _check_leaf(leaf: x509.Certificate) -> None:
             )
 
 
-def _check_validity(leaf: x509.Certificate, at: datetime) -> None:
-    if at > leaf.not_valid_after_utc:
+def _check_validity(begin: datetime, end: datetime, at: datetime) -> None:
+    if at > end:
         raise Unauthenticated("path.expired", "a certificate has expired")
-    if at < leaf.not_valid_before_utc:
+    if at < begin:
         raise Unauthenticated("path.not-yet-valid", "a certificate is not yet valid")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from est_server.pki.certificates import read_certificate
 from est_server.pki.names import general_names_equal, names_equal
 from est_server.profiles.decision import Gate
 from est_server.profiles.texts import shown, shown_names, shown_subject, shown_time
@@ -84,9 +85,9 @@ def _current(identity: Identity) -> x509.Certificate | None:
     """Return the certificate that is renewed."""
     record = identity.certificate
     if identity.method in {"own-certificate", "registrar"} and record is not None:
-        return None if record.der is None else x509.load_der_x509_certificate(record.der)
+        return None if record.der is None else read_certificate(record.der)
     if identity.foreign is not None:
-        return x509.load_der_x509_certificate(identity.foreign)
+        return read_certificate(identity.foreign)
     return None
 
 

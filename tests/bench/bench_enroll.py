@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ENROLL = "/.well-known/est/router/simpleenroll"
 REENROLL = "/.well-known/est/router/simplereenroll"
 CACERTS = "/.well-known/est/router/cacerts"
-_FLEET = 256
+_FLEET = 256  # more than the server keeps of devices, so that each new connection is a new one
 _LISTENER = """\
 listen {{address}} ssl;
 ssl_certificate {directory}/{certificate};

@@ -13,7 +13,11 @@ from shutil import copy
 
 import pytest
 import yaml
+from asker import Asker
 from cryptography import x509
+
+from interop.conformance.asking import base64, certification_request, common_name, new_key
+from interop.conformance.connection import Identity
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 P256 = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
@@ -39,7 +43,7 @@ def makers(need, run, tmp_path_factory):
     need("curl openssl", "curl", "openssl")
     folder = tmp_path_factory.mktemp("manufacturers")
     acme, other = folder / "acme", folder / "other"
-    for serial in ("ACME-EC", "ACME-RSA", "ACME-LABEL", "ACME-TAKEN"):
+    for serial in ("ACME-EC", "ACME-BARRED", "ACME-RSA", "ACME-LABEL", "ACME-TAKEN"):
         run("curl-openssl/manufacturer", acme, "Acme Networks", serial)
     run("curl-openssl/manufacturer", acme, "Acme Networks", "ACME-EXPIRED", "20210101000000Z")
     # the same names, another key: the name of an issuer proves nothing
@@ -163,6 +167,25 @@ def test_a_key_that_the_profile_does_not_take_is_refused(server, makers):
     identity = makers.acme / "ACME-RSA"
     csr = request_for(identity, "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
     refuse(ask(server, "router/simpleenroll", identity, csr), 400, "key.not-allowed")
+
+
+def test_a_connection_that_stays_open_is_no_way_past_a_quarantine(server, makers, tmp_path):
+    """Its certificate is proven once; whether the device may enroll is asked each time."""
+    name = makers.acme / "ACME-BARRED"
+    identity = Identity(name.with_suffix(".pem"), name.with_suffix(".key"))
+    device = Asker(server, tmp_path, identity=identity, label="router")
+
+    def enroll(connection):
+        csr = certification_request(new_key(), common_name("ACME-BARRED"))
+        answer = device.ask("simpleenroll", base64(csr), on=connection)
+        return answer.status, answer.body.decode().partition(":")[0]
+
+    with device.connect() as connection:
+        assert [enroll(connection)[0] for _ in range(3)] == [200, 200, 200]
+        server.run("device", "quarantine", "ACME-BARRED")
+        assert enroll(connection) == (403, "device.quarantined")
+        server.run("device", "release", "ACME-BARRED")
+        assert enroll(connection)[0] == 200
 
 
 @pytest.mark.parametrize("label", ["", "router/"])

@@ -206,6 +206,51 @@ async def test_issuers_whose_names_are_constrained_are_not_remembered():
     assert await rule(judge, [good]) == "path.unknown-issuer"
 
 
+async def proven(judge, *chain):
+    """Let a validator prove a device twice, so that it knows issuer and device."""
+    assert [await rule(judge, chain) for _ in range(2)] == [None, None]
+
+
+async def test_a_device_that_was_proven_is_proven_again_without_its_issuer(monkeypatch):
+    judge = validator()
+    await proven(judge, GOOD, MIDDLE)
+    monkeypatch.setattr("est_server.pki.path._signed_by", lambda *_: False)
+    judge._issuers.clear()
+    assert await rule(judge, [GOOD]) is None
+    assert await rule(judge, [make("device", "middle")]) == "path.unknown-issuer"
+
+
+@pytest.mark.parametrize("ends", ["device", "middle"])
+async def test_a_device_is_proven_until_it_or_its_issuer_ends(ends):
+    end = {ends: NOW + DAY}
+    middle = authority("middle", "root", begin=NOW - DAY, end=end.get("middle", NOW + 9 * DAY))
+    device = make("device", "middle", begin=NOW - 2 * DAY, end=end.get("device", NOW + 9 * DAY))
+    judge = validator()
+    await proven(judge, device, middle)
+    assert await rule(judge, [device, middle], NOW + DAY) is None
+    assert await rule(judge, [device, middle], NOW + DAY + SECOND) == "path.expired"
+    assert await rule(judge, [device, middle], NOW - DAY - SECOND) == "path.not-yet-valid"
+
+
+async def test_a_device_that_was_proven_still_sends_no_longest_chain_and_no_other_leaf():
+    judge = validator()
+    await proven(judge, GOOD, MIDDLE)
+    forged = make("device", "middle", signer="forger")
+    assert await rule(judge, [forged, GOOD, MIDDLE]) == "path.unknown-issuer"
+    assert await rule(judge, [GOOD, *[MIDDLE] * LONGEST_CHAIN]) == "path.too-long"
+
+
+async def test_of_devices_the_latest_are_remembered(monkeypatch):
+    monkeypatch.setattr("est_server.pki.path.LEAVES_KEPT", 2)
+    devices = [make(name, "middle") for name in ("one", "two", "three")]
+    judge = validator()
+    for device in devices:
+        await proven(judge, device, MIDDLE)
+    judge._issuers.clear()
+    kept = [await rule(judge, [device]) for device in devices]
+    assert kept == ["path.unknown-issuer", None, None]
+
+
 async def test_an_anchor_is_trusted_for_what_it_is_even_when_it_has_expired():
     """RFC 5280 6.1.1 (d): an anchor is a name and a key; the operator takes it away."""
     old = authority("root", end=NOW - DAY)
