@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java nginx \
-	swtpm swtpm-tools tpm2-tools
+	gcc libc6-dev swtpm swtpm-tools tpm2-tools
 
 .PHONY: run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
 

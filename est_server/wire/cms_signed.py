@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from asn1crypto import algos, cms, core
 from asn1crypto import x509 as asn1_x509
@@ -25,9 +25,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from est_server.errors import Malformed
 from est_server.wire.der import children, require_one_sequence
 from est_server.wire.signer_info import require_signature
-
-if TYPE_CHECKING:
-    from typing import Any
 
 KEY_PACKAGE = "2.16.840.1.101.2.1.2.78.5"
 LARGEST = 65536
@@ -91,17 +88,12 @@ def sign_content(content: bytes, content_type: str, signer: Signer) -> bytes:
         signer: who signs.
     """
     digest_name = _digest_name(signer.key)
-    digest = hashes.Hash(_HASHES[digest_name])
-    digest.update(content)
-    attributes = cms.CMSAttributes(
-        [
-            {"type": "content_type", "values": [content_type]},
-            {"type": "message_digest", "values": [digest.finalize()]},
-        ]
-    )
+    attributes = signed_attributes(content, content_type, digest_name)
     certificate = asn1_x509.Certificate.load(signer.certificate.public_bytes(Encoding.DER))
-    signed = attributes.dump()  # RFC 5652 5.4: the SET OF, not the field's own tag
-    info = cms.SignerInfo(
+    above = [asn1_x509.Certificate.load(one.public_bytes(Encoding.DER)) for one in signer.above]
+    return signed_data(
+        content,
+        content_type,
         {
             "version": "v1",
             "sid": cms.SignerIdentifier(
@@ -109,33 +101,68 @@ def sign_content(content: bytes, content_type: str, signer: Signer) -> bytes:
                 {"issuer": certificate.issuer, "serial_number": certificate.serial_number},
             ),
             "digest_algorithm": {"algorithm": digest_name},
-            "signed_attrs": attributes,
+            "signed_attrs": cms.CMSAttributes.load(attributes),
             "signature_algorithm": _signature_algorithm(signer.key, digest_name),
-            "signature": _sign(signer.key, signed, _HASHES[digest_name]),
-        }
+            "signature": _sign(signer.key, attributes, _HASHES[digest_name]),
+        },
+        (certificate, *above),
     )
-    above = [asn1_x509.Certificate.load(one.public_bytes(Encoding.DER)) for one in signer.above]
-    made: bytes = cms.SignedData(
-        {
-            "version": "v3",
-            "digest_algorithms": [{"algorithm": digest_name}],
-            "encap_content_info": {
-                "content_type": content_type,
-                "content": core.ParsableOctetString(content),
-            },
-            "certificates": [
-                cms.CertificateChoices("certificate", one) for one in (certificate, *above)
-            ],
-            "signer_infos": [info],
-        }
-    ).dump()
+
+
+def signed_attributes(content: bytes, content_type: str, digest_name: str) -> bytes:
+    """Return the DER of what is signed in place of the content (RFC 5652 5.4).
+
+    Args:
+        content: what the attributes bind.
+        content_type: its OID.
+        digest_name: ``sha256``, ``sha384`` or ``sha512``.
+    """
+    digest = hashes.Hash(_HASHES[digest_name])
+    digest.update(content)
+    made: bytes = cms.CMSAttributes(
+        [
+            {"type": "content_type", "values": [content_type]},
+            {"type": "message_digest", "values": [digest.finalize()]},
+        ]
+    ).dump()  # the SET OF, not the field's own tag
     return made
 
 
-def content_info(signed_data: bytes) -> bytes:
+def signed_data(
+    content: bytes,
+    content_type: str,
+    signer_info: dict[str, Any],
+    certificates: tuple[asn1_x509.Certificate, ...] = (),
+) -> bytes:
+    """Return the DER of SignedData with one signature, without the ContentInfo around it.
+
+    Args:
+        content: what is signed, and carried inside.
+        content_type: its OID.
+        signer_info: the fields of SignerInfo.
+        certificates: what is put in beside it.
+    """
+    fields: dict[str, Any] = {
+        "version": "v3",
+        "digest_algorithms": [signer_info["digest_algorithm"]],
+        "encap_content_info": {
+            "content_type": content_type,
+            "content": core.ParsableOctetString(content),
+        },
+        "signer_infos": [cms.SignerInfo(signer_info)],
+    }
+    if certificates:
+        fields["certificates"] = [
+            cms.CertificateChoices("certificate", one) for one in certificates
+        ]
+    made: bytes = cms.SignedData(fields).dump()
+    return made
+
+
+def content_info(signed: bytes) -> bytes:
     """Return the DER of a ContentInfo around what `sign_content` gives."""
     made: bytes = cms.ContentInfo(
-        {"content_type": "signed_data", "content": cms.SignedData.load(signed_data)}
+        {"content_type": "signed_data", "content": cms.SignedData.load(signed)}
     ).dump()
     return made
 
