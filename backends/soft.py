@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -22,14 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_private_key,
 )
-from cryptography.x509.oid import AuthorityInformationAccessOID
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends.soft_rollover import make_successor
+from backends.soft_template import Rights, template
 from est_server.errors import BackendRejected, BackendUnavailable
-from est_server.pki.authority import authority_key_identifier, signature_hash
+from est_server.pki.authority import signature_hash
 from est_server.pki.signatures import sign_and_check, signature_algorithm
-from est_server.pki.usages import key_usage_extension
 from est_server.ports.ca import (
     Backend,
     BackendContext,
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-    from est_server.pki.plan import CertificatePlan
     from est_server.ports.rollover import Successor, SuccessorMaker, SuccessorOrder
 
 _LARGE = 1 << 20
@@ -75,7 +73,8 @@ class SoftAuthority:
         self._hash = signature_hash(key)
         self._algorithm = signature_algorithm(key)
         self._certificates = certificates
-        self._issuer_key_identifier = authority_key_identifier(certificates.issuer)
+        # builders never change: what the plans of a profile have in common is built once
+        self._template = lru_cache(maxsize=64)(partial(template, certificates.issuer))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -95,49 +94,25 @@ class SoftAuthority:
         issuer = self._certificates.issuer
         if plan.not_after > issuer.not_valid_after_utc:
             raise BackendRejected("ca.outlives", "the certificate would outlive its issuer")
+        key = load_der_public_key(plan.spki)
         builder = (
-            x509.CertificateBuilder()
+            self._template(Rights.of(plan))
             .subject_name(plan.subject)
-            .issuer_name(issuer.subject)
-            .public_key(load_der_public_key(plan.spki))  # type: ignore[arg-type]  # a signature key: the plan's algorithm is one of ours
+            .public_key(key)  # type: ignore[arg-type]  # a signature key: the plan's algorithm is one of ours
             .serial_number(order.serial_number)
             .not_valid_before(plan.not_before)
             .not_valid_after(plan.not_after)
+            # RFC 5280 4.2.1.2 method 1: what devices and directories expect to compute
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)  # type: ignore[arg-type]  # as above
         )
-        for extension, critical in self._extensions(plan):
-            builder = builder.add_extension(extension, critical=critical)
+        if plan.subject_alternative_names:
+            # RFC 5280 4.2.1.6: critical when it is the only name
+            san = x509.SubjectAlternativeName(plan.subject_alternative_names)
+            builder = builder.add_extension(san, critical=not plan.subject.rdns)
         try:
             return builder.sign(self._key, self._hash)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise BackendRejected("ca.plan", f"the certificate can't be built: {error}") from error
-
-    def _extensions(self, plan: CertificatePlan) -> list[tuple[x509.ExtensionType, bool]]:
-        found: list[tuple[x509.ExtensionType, bool]] = [
-            (_NO_CA, True),
-            # RFC 5280 4.2.1.2 method 1: what devices and directories expect to compute
-            (x509.SubjectKeyIdentifier.from_public_key(load_der_public_key(plan.spki)), False),  # type: ignore[arg-type]  # as above
-            (self._issuer_key_identifier, False),
-        ]
-        if plan.key_usage:
-            found.append((_key_usage(plan.key_usage), True))
-        if plan.extended_key_usage:
-            found.append((_extended_key_usage(plan.extended_key_usage), False))
-        if plan.subject_alternative_names:
-            # RFC 5280 4.2.1.6: critical when it is the only name
-            san = x509.SubjectAlternativeName(plan.subject_alternative_names)
-            found.append((san, not list(plan.subject)))
-        if plan.certificate_policies:
-            found.append((_policies(plan.certificate_policies), False))
-        pointers = plan.pointers
-        if pointers.crl:
-            found.append((x509.CRLDistributionPoints(_points(pointers.crl)), False))
-        if pointers.freshest_crl:
-            found.append((x509.FreshestCRL(_points(pointers.freshest_crl)), False))
-        if pointers.ocsp or pointers.ca_issuers:
-            found.append((_access(pointers.ocsp, pointers.ca_issuers), False))
-        if plan.ocsp_nocheck:
-            found.append((x509.OCSPNoCheck(), False))
-        return found
 
     @property
     def signature_algorithm(self) -> bytes:
@@ -244,45 +219,6 @@ def _unusable(name: str, message: str, hint: str) -> BackendUnavailable:
 
 
 _CAPABILITIES = Capabilities(local_key=True, holds_signature=True, signs_tbs=True)
-_NO_CA = x509.BasicConstraints(ca=False, path_length=None)
-
-
-@lru_cache(maxsize=64)
-def _key_usage(names: tuple[str, ...]) -> x509.KeyUsage:
-    return key_usage_extension(names)
-
-
-@lru_cache(maxsize=64)
-def _extended_key_usage(oids: tuple[str, ...]) -> x509.ExtendedKeyUsage:
-    return x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in oids])
-
-
-@lru_cache(maxsize=64)
-def _policies(oids: tuple[str, ...]) -> x509.CertificatePolicies:
-    return x509.CertificatePolicies(
-        [x509.PolicyInformation(x509.ObjectIdentifier(oid), None) for oid in oids]
-    )
-
-
-@lru_cache(maxsize=64)
-def _access(ocsp: tuple[str, ...], issuers: tuple[str, ...]) -> x509.AuthorityInformationAccess:
-    kinds = AuthorityInformationAccessOID
-    return x509.AuthorityInformationAccess(
-        [x509.AccessDescription(kinds.OCSP, x509.UniformResourceIdentifier(url)) for url in ocsp]
-        + [
-            x509.AccessDescription(kinds.CA_ISSUERS, x509.UniformResourceIdentifier(url))
-            for url in issuers
-        ]
-    )
-
-
-def _points(urls: tuple[str, ...]) -> list[x509.DistributionPoint]:
-    return [
-        x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
-        for url in urls
-    ]
-
-
 _authority: type[CertificateAuthority] = SoftAuthority
 _signs: type[SignsTbs] = SoftAuthority
 _backend: type[Backend] = SoftBackend

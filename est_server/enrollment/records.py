@@ -50,7 +50,16 @@ def reservation_for(
     now = decision.at
     request_id = new_identifier("r", now)
     device_id = None if profile.model.registration == "none" else identity.name
-    record = decision_record(facts, decision, new_identifier("d", now))
+    text = plan.as_json()
+    record = decision_record(
+        facts,
+        decision,
+        plan=text,
+        request_id=request_id,
+        device_id=device_id,
+        ca=plan.ca,
+        serial_number=serial_number,
+    )
     renewed = facts.identity.certificate
     shown = renewed if identity.standin is None else identity.standin.certificate
     return Reservation(
@@ -69,17 +78,11 @@ def reservation_for(
             serial_number=serial_number,
             spki_sha256=sha256(plan.spki).digest(),
             csr=csr_to_keep(facts),
-            plan=plan.as_json(),
+            plan=text,
             created_at=now,
             updated_at=now,
         ),
-        decision=replace(
-            record,
-            request_id=request_id,
-            ca=plan.ca,
-            serial_number=serial_number,
-            device_id=device_id,
-        ),
+        decision=record,
         credential_id=identity.credential_id,
         register=Device(identity.name, profile.name, now)
         if device is None and profile.model.registration == "automatic"
@@ -124,24 +127,45 @@ def certificate_record(
     )
 
 
-def decision_record(facts: RequestFacts, decision: Decision, decision_id: str) -> DecisionRecord:
-    """Return the row of a decision that issued nothing yet."""
+def decision_record(
+    facts: RequestFacts,
+    decision: Decision,
+    *,
+    plan: str | None = None,
+    request_id: str | None = None,
+    device_id: str | None = None,
+    ca: str | None = None,
+    serial_number: int | None = None,
+) -> DecisionRecord:
+    """Return the row of a decision.
+
+    Args:
+        facts: what was decided about.
+        decision: the verdict.
+        plan: JSON of the certificate to be made, where it is more than the decision says.
+        request_id: of the request that follows from it, if one does.
+        device_id: of that request.
+        ca: likewise.
+        serial_number: likewise.
+    """
     name, digest = decision.profile
     return DecisionRecord(
-        id=decision_id,
-        request_id=None,
+        id=new_identifier("d", decision.at),
+        request_id=request_id,
         at=decision.at,
         operation=facts.operation,
         label=facts.label,
         profile=name,
         profile_digest=digest,
         identity=facts.identity.name,
-        device_id=None,
+        device_id=device_id,
         verdict=decision.verdict,
         rule=decision.rule,
         message=decision.message,
-        trace=decision.trace(),
+        trace=decision.trace() if plan is None else trace_json(decision.gates, plan),
         csr=csr_to_keep(facts),
+        ca=ca,
+        serial_number=serial_number,
     )
 
 

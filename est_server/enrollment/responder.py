@@ -101,7 +101,7 @@ def _reservation(
         verdict="allow",
         rule=None,
         message="allowed by the configuration",
-        trace=trace_json((gate,), plan),
+        trace=trace_json((gate,), plan.as_json()),
         csr=csr,
         ca=plan.ca,
         serial_number=serial_number,

@@ -6,7 +6,7 @@ device of that time; what was said about its question is one more argument of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -121,9 +121,10 @@ def _pending(
     now = decision.at
     identity = facts.identity.name
     device_id = None if profile.model.registration == "none" else identity
-    row = decision_record(facts, decision, new_identifier("d", now))
+    request_id = new_identifier("r", now)
+    row = decision_record(facts, decision, request_id=request_id, device_id=device_id)
     record = PendingRequest(
-        id=new_identifier("r", now),
+        id=request_id,
         state="waiting",
         match_key=match_key(profile.name, facts),
         content=content_digest(facts.csr),
@@ -139,4 +140,4 @@ def _pending(
         updated_at=now,
         expires_at=now + profile.model.approval.expires,
     )
-    return record, replace(row, request_id=record.id, device_id=device_id)
+    return record, row

@@ -22,7 +22,6 @@ from cryptography import x509
 
 from est_server.enrollment.channel_binding import channel_binding
 from est_server.enrollment.idempotency import Turns, idempotency_key
-from est_server.enrollment.identifiers import new_identifier
 from est_server.enrollment.issuance import issue_and_record
 from est_server.enrollment.key_delivery import delivery_for
 from est_server.enrollment.key_generation import (
@@ -298,7 +297,7 @@ class EnrollmentService:
         raise conflict
 
     async def _denied(self, facts: RequestFacts, decision: Decision) -> Denied:
-        record = decision_record(facts, decision, new_identifier("d", decision.at))
+        record = decision_record(facts, decision)
         await self.ledger.record_decision(record)
         return Denied(
             decision.rule or "decision.denied",

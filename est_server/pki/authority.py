@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -154,6 +155,7 @@ def signature_hash(
     return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None
 
 
+@lru_cache(maxsize=64)
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """Return the AKI that names `issuer` by its own SKI, or by its key where it has none."""
     try:

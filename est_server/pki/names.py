@@ -46,7 +46,7 @@ def names_equal(one: x509.Name, other: x509.Name) -> bool:
 
     String types, case and inner white space don't matter; order and number of attributes do.
     """
-    return one.public_bytes() == other.public_bytes() or _folded_name(one) == _folded_name(other)
+    return one == other or _folded_name(one) == _folded_name(other)
 
 
 def general_names_equal(one: Iterable[x509.GeneralName], other: Iterable[x509.GeneralName]) -> bool:
