@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from est_server.ports.crl import Crls
     from est_server.ports.device_keys import DeviceKeys
+    from est_server.ports.nonces import Nonces
     from est_server.ports.pending import Claim, PendingRequests
     from est_server.ports.revocation import RevocationReason, Revocations
     from est_server.ports.rollover import Rollovers
@@ -243,6 +244,11 @@ class Ledger(Protocol):
     @property
     def device_keys(self) -> DeviceKeys:
         """The secret keys that devices have too."""
+        ...
+
+    @property
+    def nonces(self) -> Nonces:
+        """The nonces that were given out for evidence."""
         ...
 
     @property

@@ -50,15 +50,19 @@ def header(identifier: int, length: int) -> bytes:
     return bytes((identifier, _LONG_FORM + len(octets))) + octets
 
 
-def children(der: bytes) -> list[bytes]:
+def children(der: bytes, most: int | None = None) -> list[bytes]:
     """Return the elements inside the one element that `der` is, each with its own header.
+
+    Args:
+        der: one element.
+        most: no more than one beyond so many are cut out; the rest is not looked at.
 
     Raises:
         ValueError: see `read_element`.
     """
     _, at, end = read_element(der)
-    found = []
-    while at < end:
+    found: list[bytes] = []
+    while at < end and (most is None or len(found) <= most):
         _, _, after = read_element(der, at)
         found.append(der[at:after])
         at = after

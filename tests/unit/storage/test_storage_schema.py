@@ -20,6 +20,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from est_server.errors import BackendUnavailable
 from est_server.storage import (
     crl_statements,
+    nonce_statements,
     pending_statements,
     revocation_statements,
     rollover_statements,
@@ -35,6 +36,7 @@ VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 HEAD = max(VERSIONS.glob("[0-9]*.py")).name[:4]
 MODULES = (
     statements,
+    nonce_statements,
     pending_statements,
     revocation_statements,
     supersession_statements,

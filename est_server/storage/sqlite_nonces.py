@@ -1,0 +1,91 @@
+"""Nonces in a SQLite ledger; see `est_server.ports.nonces`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from est_server.errors import Conflict
+from est_server.ports.nonces import TakenNonce
+from est_server.storage import nonce_statements as sql
+from est_server.storage import rows
+from est_server.storage.sqlite_execute import execute, find
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from est_server.ports.nonces import Nonce, Nonces, Presented
+    from est_server.storage.group_commit import GroupCommit
+
+_REMEMBERED = timedelta(hours=1)
+"""After that a nonce that expired is one that was never given out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteNonces:
+    """`Nonces` in one file, through the writer of the ledger that it is a part of."""
+
+    _writer: GroupCommit
+
+    async def add(self, nonce: Nonce, *, most_per_client: int, most: int) -> None:
+        now = rows.stamp(nonce.created_at)
+        row = {
+            "digest": nonce.digest,
+            "label": nonce.label,
+            "session": nonce.session,
+            "cookie": nonce.cookie,
+            "client": nonce.client,
+            "created_at": now,
+            "expires_at": rows.stamp(nonce.expires_at),
+            "kept": nonce.kept,
+            "used_by": None,
+        }
+
+        def work(db: sqlite3.Connection) -> None:
+            before = rows.stamp(nonce.created_at - _REMEMBERED)
+            execute(db, sql.PURGE_NONCES, {"before": before})
+            found = find(db, sql.OPEN_NONCES, {"now": now, "asking": nonce.client})
+            if found is not None and (
+                found["client"] >= most_per_client or found["everybody"] >= most
+            ):
+                raise Conflict("nonce.too-many", "too many nonces are not used yet; come later")
+            execute(db, sql.ADD_NONCE, row)
+
+        await self._writer.run(work)
+
+    async def take(self, digest: bytes, presented: Presented, *, at: datetime) -> TakenNonce:
+        now = rows.stamp(at)
+
+        def work(db: sqlite3.Connection) -> TakenNonce:
+            row = find(db, sql.NONCE, {"wanted": digest})
+            if row is None:
+                raise Conflict("nonce.unknown", "this server has not given out this nonce")
+            if row["label"] != presented.label:
+                raise Conflict("nonce.label", "the nonce was given out under another label")
+            if not _bound(row, presented):
+                raise Conflict(
+                    "nonce.binding", "the nonce belongs to another TLS session, or to a cookie"
+                )
+            if row["expires_at"] <= now:
+                raise Conflict("nonce.expired", "the nonce has expired")
+            again = row["used_by"] is not None
+            if again and bytes(row["used_by"]) != presented.use:
+                raise Conflict("nonce.used", "the nonce was used before")
+            if not again:
+                execute(db, sql.TAKE_NONCE, {"wanted": digest, "used": presented.use})
+            return TakenNonce(row["kept"], again)
+
+        return await self._writer.run(work)
+
+
+def _bound(row: sqlite3.Row, presented: Presented) -> bool:
+    session, cookie = bytes(row["session"]), bytes(row["cookie"])
+    return (bool(session) and session == presented.session) or (
+        bool(cookie) and cookie == presented.cookie
+    )
+
+
+_: Callable[[GroupCommit], Nonces] = SqliteNonces
