@@ -6,6 +6,8 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java nginx \
 	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2
 
+PACKAGES += haproxy
+
 .PHONY: run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
 
 run: $(VENV)/.installed

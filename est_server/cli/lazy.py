@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "cert": "Certificates: list, show, export, revoke, release.",
     "crl": "Revocation lists: list, publish, verify.",
     "request": "The review queue: list, show, approve, deny.",
+    "follow": "Keep a file of revocation lists fresh, for nginx, HAProxy or Envoy.",
     "ocsp": "The status of a certificate, as relying parties are told it: query.",
     "why": "Explain a decision, a request, a certificate or a device.",
     "ca": "Certificate authorities: list, show, rollover, test-sign.",

@@ -46,7 +46,7 @@ class Finding:
 def check_list(
     crl: Crl, der: bytes, issuer: x509.Certificate, now: datetime, url: str | None = None
 ) -> Iterator[Finding]:
-    """Yield what is wrong with one list, complete or delta, by itself.
+    """Yield what is wrong with one list, complete or delta, by itself, entries included.
 
     Args:
         crl: the list.
@@ -55,6 +55,19 @@ def check_list(
         now: the time.
         url: where certificates say that the list is; None if that does not matter.
     """
+    yield from check_outline(crl, der, issuer, now, url)
+    # entries (RFC 5280 5.1.2.6, 5.3)
+    if crl.empty_list:
+        yield Finding("crl.empty-list", "revokedCertificates is there and empty")
+    seen: set[int] = set()
+    for entry in crl.entries():
+        yield from _entry(entry, seen, delta=crl.base_number is not None)
+
+
+def check_outline(
+    crl: Crl, der: bytes, issuer: x509.Certificate, now: datetime, url: str | None = None
+) -> Iterator[Finding]:
+    """Yield what is wrong with a list but for its entries, of which there may be millions."""
     yield from _signed(crl, der, issuer)
     # times (RFC 5280 5.1.2.4, 5.1.2.5)
     if crl.this_update > now:
@@ -66,12 +79,6 @@ def check_list(
     elif crl.next_update <= now:
         yield Finding("crl.ended", f"it ended at {crl.next_update}")
     yield from _extensions(crl, url)
-    # entries (RFC 5280 5.1.2.6, 5.3)
-    if crl.empty_list:
-        yield Finding("crl.empty-list", "revokedCertificates is there and empty")
-    seen: set[int] = set()
-    for entry in crl.entries():
-        yield from _entry(entry, seen, delta=crl.base_number is not None)
 
 
 def check_delta(delta: Crl, base: Crl) -> Iterator[Finding]:

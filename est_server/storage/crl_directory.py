@@ -51,14 +51,7 @@ class CrlDirectory:
         with self._alone():
             if self._number(name) >= number:
                 return
-            fresh = self.path / f".{name}.new"
-            try:
-                write_durably(fresh, der)
-                fresh.replace(self.path / name)
-            except OSError:
-                fresh.unlink(missing_ok=True)
-                raise
-            _sync_directory(self.path)
+            replace_durably(self.path / name, der)
 
     def _number(self, name: str) -> int:
         try:
@@ -85,6 +78,22 @@ class CrlDirectory:
             "a CRL can't be written to its directory",
             hint=f"{self.path}: {error.strerror or error}; the list before stays",
         )
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Replace a file as a whole, or leave it as it was; who calls must be alone at it.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        write_durably(fresh, content)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from asn1crypto import core, x509
 from asn1crypto import crl as asn1
+from crl_made import BASE, DELTA, ENTRY, HOUR, NOW, OTHER, ROOT, URL, made, signed
 from cryptography import x509 as cx509
 from cryptography.hazmat.primitives import hashes
 
-from est_server.pki.authority import authority_key_identifier, make_root
+from est_server.pki.authority import make_root
 from est_server.pki.signatures import sign_and_check, signature_algorithm
 from est_server.pki.usages import key_usage_extension
 from est_server.revocation.checker import check_delta, check_list
-from est_server.wire.crl import CrlContent, encode_crl, encode_entry, encode_tbs
+from est_server.wire.crl import encode_crl, encode_entry, encode_tbs
 from est_server.wire.crl_reading import read_crl
-
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-ROOT = make_root("Issuing", "EC-P256", lifetime=timedelta(3650), now=NOW)
-OTHER = make_root("Issuing", "EC-P256", lifetime=timedelta(3650), now=NOW)
-ALGORITHM = signature_algorithm(ROOT.key)
-KEY = authority_key_identifier(ROOT.certificate).key_identifier
-URL = "http://pki.example.net/crl/ca-1.crl"
-BASE = CrlContent(
-    algorithm=ALGORITHM, issuer=ROOT.certificate.subject.public_bytes(), key_identifier=KEY,
-    number=7, this_update=NOW - HOUR, next_update=NOW + HOUR, only_at=URL,
-    freshest=("http://pki.example.net/crl/ca-1-delta.crl",),
-)  # fmt: skip
-DELTA = replace(BASE, number=9, base_number=6, this_update=NOW, freshest=())
-ENTRY = encode_entry(5, NOW - HOUR, "superseded", None)
-
-
-def signed(tbs, key=ROOT.key):
-    return encode_crl(tbs, ALGORITHM, sign_and_check(key, tbs))
-
-
-def made(content=BASE, entries=(ENTRY,), key=ROOT.key):
-    return signed(encode_tbs(content, entries), key)
 
 
 def altered(change, content=BASE, entries=(ENTRY,)):
