@@ -38,6 +38,7 @@ from est_server.config.configuration import load
 from est_server.config.logs import configure_logs
 from est_server.enrollment.reconcile import reconcile
 from est_server.enrollment.service import EnrollmentService
+from est_server.enrollment.settling import Settling
 from est_server.enrollment.supersede import supersede_due
 from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
 from est_server.revocation.feed import POLL_SECONDS as FEED_SECONDS
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
 _HEARTBEAT_SECONDS = 5.0
 _RECONCILE_SECONDS = 10.0
+_SETTLE_SECONDS = 1.0
 _HEALTH_SECONDS = 60.0
 _REVIEW_SECONDS = 10.0
 _SUPERSEDE_SECONDS = 5.0
@@ -156,6 +158,7 @@ class Server:
         return (
             Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
             Periodic("reconcile", _RECONCILE_SECONDS, self._reconcile),
+            Periodic("settle", _SETTLE_SECONDS, self._settle),
             Periodic("health", _HEALTH_SECONDS, self._check_health),
             Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
             Periodic("rollover", _ROLLOVER_SECONDS, self._follow_rollovers),
@@ -314,6 +317,9 @@ class Server:
         presumed, parked = await reconcile(self._ledger, self._authorities, system_clock)
         if presumed or parked:
             log.warning("ledger.reconciled", presumed=presumed, parked=parked)
+
+    async def _settle(self) -> None:
+        await Settling(self._ledger, self._authorities, system_clock).turn()
 
     async def _check_health(self) -> None:
         for name, authority in self._authorities.items():

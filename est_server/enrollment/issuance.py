@@ -1,20 +1,18 @@
 """From a reservation to a certificate that is written down; nothing is handed out before that.
 
 A CA that holds its signature (`Capabilities.holds_signature`) lets reserving and recording share
-one transaction; for every other CA the reservation is durable before the CA is asked, and an
-outcome that can't be told is parked for `reconcile` or a person, never guessed.
+one transaction. For every other CA the reservation is durable before the CA is asked. What happens
+if a CA whose key is ours gives no answer is that its serial number is presumed issued; what happens
+with a CA elsewhere is in `est_server.enrollment.asking`.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-
+from est_server.enrollment.asking import Asking, checked
+from est_server.enrollment.reconcile import presumed_certificate
 from est_server.errors import BackendRejected, BackendUnavailable
-from est_server.pki.check import check_issued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from est_server.ports.ca import CaCertificates, CertificateAuthority, IssuanceOrder
+    from est_server.ports.ca import CertificateAuthority, IssuanceOrder
     from est_server.ports.clock import Clock
     from est_server.ports.ledger import CertificateRecord, Ledger, Reservation
 
@@ -50,49 +48,34 @@ async def issue_and_record(
 
     Raises:
         Conflict: as in `Ledger.reserve`; nothing was issued.
-        BackendRejected, BackendUnavailable: the CA; the request is settled.
+        BackendRejected, BackendUnavailable: the CA; the request is settled, or parked.
+        Pending: the CA has not decided; the request waits.
     """
-    if authority.capabilities.holds_signature:
-        made = record(await _made(authority, order, clock))
+    capabilities = authority.capabilities
+    if capabilities.holds_signature:
+        certificate = await authority.issue(order)
+        made = record(checked(authority, order, certificate, clock()))
         await ledger.reserve_and_record(reservation, made, window_start=window_start)
         return made
-    request_id = reservation.request.id
     await ledger.reserve(reservation, window_start=window_start)
-    state: Literal["parked", "rejected"]
+    if not capabilities.local_key:
+        asking = Asking(ledger, authority, clock)
+        return await asking.ask(order, reservation.request, record, state="new")
+    request = reservation.request
     try:
-        made = record(await _made(authority, order, clock))
+        certificate = await authority.issue(order)
+        made = record(checked(authority, order, certificate, clock()))
     except BackendRejected as error:
-        # an answer that differs from the order exists at the CA: a person must look
-        state = "parked" if error.rule.startswith("issued.") else "rejected"
-        await ledger.settle(request_id, state, reason=str(error), at=clock())
+        state: Literal["parked", "rejected"] = (
+            "parked" if error.rule.startswith("issued.") else "rejected"
+        )
+        await ledger.settle(request.id, state, reason=str(error), at=clock())
         raise
     except BackendUnavailable as error:
-        state = "rejected" if error.nothing_issued else "parked"
-        await ledger.settle(request_id, state, reason=str(error), at=clock())
+        if error.nothing_issued:
+            await ledger.settle(request.id, "rejected", reason=str(error), at=clock())
+        else:
+            await ledger.presume(request.id, presumed_certificate(request))
         raise
-    await ledger.record(request_id, made)
+    await ledger.record(request.id, made)
     return made
-
-
-async def _made(
-    authority: CertificateAuthority, order: IssuanceOrder, clock: Clock
-) -> x509.Certificate:
-    certificate = await authority.issue(order)
-    check_issued(
-        order.plan,
-        certificate,
-        issuer_of(certificate, authority.certificates()),
-        serial_number=order.serial_number,
-        own=authority.capabilities.own,
-        late=max(clock() - order.ordered_at, timedelta(0)),
-    )
-    return certificate
-
-
-def issuer_of(certificate: x509.Certificate, known: CaCertificates) -> x509.Certificate:
-    """Return which of a CA's issuers signed `certificate`; the current one where none did."""
-    for issuer in (known.issuer, *known.others) if known.others else ():
-        with suppress(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-            certificate.verify_directly_issued_by(issuer)
-            return issuer
-    return known.issuer

@@ -3,7 +3,8 @@
 A request is ``reserved`` while a process works on it, between the reservation and the record. If
 that process dies there, nobody comes back to it. For a local CA nobody can tell whether it signed:
 the serial is presumed issued, and so revocable, and the device's retry gets a new one. For a CA
-elsewhere the request is parked for a person, never guessed.
+elsewhere the request is parked, never guessed: `est_server.enrollment.settling` asks what became of
+it, and a person has to look if the CA can't tell.
 
 Several processes share a ledger, and a reservation of one that lives is its own business: a second
 server that starts must not end what the first is doing. So every reservation carries the name of
@@ -58,8 +59,9 @@ async def reconcile(
             if local:
                 await ledger.presume(request.id, presumed_certificate(request))
             else:
-                await ledger.settle(
-                    request.id, "parked", reason="outcome unknown after a crash", at=clock()
+                now = clock()
+                await ledger.orders.park(
+                    request.id, reason="outcome unknown after a crash", next_at=now, at=now
                 )
         except Conflict:
             continue  # it came to its end meanwhile: by its own process, or by another's reconcile

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from est_server.enrollment.identifiers import new_identifier
 from est_server.enrollment.one_time_password import csr_to_keep
 from est_server.pki.names import name_text
+from est_server.pki.plan_names import decode_plan
 from est_server.ports.ledger import (
     CertificateRecord,
     DecisionRecord,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from est_server.enrollment.request import EnrollmentRequest
     from est_server.errors import EstServerError
     from est_server.pki.plan import CertificatePlan
+    from est_server.ports.orders import OpenOrder, Ordered
     from est_server.ports.pending import Claim
     from est_server.profiles.decision import Decision, RequestFacts
     from est_server.profiles.profile import Profile
@@ -44,6 +46,7 @@ def reservation_for(
     key: bytes,
     serial_number: int,
     claim: Claim,
+    ordered: Ordered | None = None,
 ) -> Reservation:
     """Return all that must be durable before, or with, the certificate."""
     identity = facts.identity
@@ -93,6 +96,7 @@ def reservation_for(
         supersedes=decision.supersedes,
         others=valid_others(profile, facts, now),
         claim=claim,
+        ordered=ordered,
     )
 
 
@@ -107,7 +111,21 @@ def certificate_record(
     certificate: x509.Certificate, plan: CertificatePlan, reservation: Reservation
 ) -> CertificateRecord:
     """Return the row of a certificate that was made and checked."""
-    request = reservation.request
+    return _issued(certificate, plan, reservation.request, reservation.replaces)
+
+
+def ordered_certificate(certificate: x509.Certificate, order: OpenOrder) -> CertificateRecord:
+    """Return the row of a certificate that was checked, of an order that is durable."""
+    plan = decode_plan(order.request.plan, order.ordered.names)
+    return _issued(certificate, plan, order.request, order.replaces)
+
+
+def _issued(
+    certificate: x509.Certificate,
+    plan: CertificatePlan,
+    request: RequestRecord,
+    replaces: int | None,
+) -> CertificateRecord:
     return CertificateRecord(
         ca=request.ca,
         serial_number=certificate.serial_number,
@@ -119,10 +137,10 @@ def certificate_record(
         identity=request.identity,
         device_id=request.device_id,
         request_id=request.id,
-        not_before=plan.not_before,
-        not_after=plan.not_after,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
         issued_at=request.created_at,
-        replaces=reservation.replaces,
+        replaces=replaces,
         crl_shard=plan.crl_shard,
     )
 

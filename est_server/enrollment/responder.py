@@ -8,6 +8,7 @@ server's configuration does.
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from est_server.enrollment.identifiers import new_identifier
 from est_server.enrollment.issuance import issue_and_record
 from est_server.pki.authority import signature_hash
 from est_server.pki.names import name_text
+from est_server.pki.plan_names import encode_names
 from est_server.ports.ca import IssuanceOrder
 from est_server.ports.ledger import (
     CertificateRecord,
@@ -25,6 +27,7 @@ from est_server.ports.ledger import (
     RequestRecord,
     Reservation,
 )
+from est_server.ports.orders import Ordered
 from est_server.profiles.decision import Gate, trace_json
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ async def issue_responder(
         .public_bytes(Encoding.DER)
     )
     reservation = _reservation(plan, csr, x509.random_serial_number(), now)
+    if not authority.capabilities.local_key:
+        reservation = replace(reservation, ordered=Ordered(csr, encode_names(plan)))
     request = reservation.request
     order = IssuanceOrder(plan, request.serial_number, request.id, csr, now)
     made = await issue_and_record(

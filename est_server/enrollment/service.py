@@ -42,6 +42,7 @@ from est_server.enrollment.renewing import other_certificates, renewing_identity
 from est_server.enrollment.request import Enrolled, EnrollmentRequest
 from est_server.enrollment.review import AGAIN, Reviews, claim_of
 from est_server.enrollment.rulebook import Asker
+from est_server.enrollment.waiting import PENDING, Polls, ordered_for
 from est_server.errors import (
     Conflict,
     Denied,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from est_server.ports.clock import Clock
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
+    from est_server.ports.orders import OpenOrder
     from est_server.ports.pending import PendingRequest
     from est_server.profiles.decision import Decision, Identity, KeyDelivery
     from est_server.profiles.profile import Profile
@@ -216,7 +218,11 @@ class EnrollmentService:
             device = await self.ledger.device(facts.identity.name)
         reviews = Reviews(self.ledger)
         review = await reviews.of(profile, facts)
-        earlier = await self._earlier(key, review, facts, window_start)
+        authority = self.authorities[profile.issuer.name]
+        polls, order = Polls(self.ledger, self.clock), None
+        if authority.capabilities.may_wait:
+            order = await polls.order_of(profile, facts)
+        earlier = await self._earlier(key, review, order, facts, window_start)
         facts = replace(
             facts, others=await other_certificates(profile, facts, earlier, self.ledger)
         )
@@ -226,6 +232,9 @@ class EnrollmentService:
             raise await self._denied(facts, decision)
         if earlier is not None and facts.delivery is None:
             return earlier
+        if order is not None and order.request.state == "waiting":
+            # approved before, if anybody had to: approval is the last gate
+            return await self._poll(polls, authority, order)
         if decision.verdict == "pending":
             try:
                 raise await reviews.wait(profile, facts, decision, review)
@@ -239,17 +248,18 @@ class EnrollmentService:
         serial_number = x509.random_serial_number()
         plan = plan.numbered(serial_number, profile.issuer.crl_shards)
         claim = claim_of(profile, facts, review, now)
+        made_csr = None if made is None else made.csr
+        ordered = ordered_for(authority.capabilities, profile, facts, plan, made_csr)
         reservation = reservation_for(
-            profile, facts, device, decision, plan, key, serial_number, claim
+            profile, facts, device, decision, plan, key, serial_number, claim, ordered
         )
-        csr = facts.csr.der if made is None else made.csr
-        order = IssuanceOrder(plan, serial_number, reservation.request.id, csr, now)
-        authority = self.authorities[plan.ca]
+        csr = (made_csr or facts.csr.der) if ordered is None else ordered.csr
+        wanted = IssuanceOrder(plan, serial_number, reservation.request.id, csr, now)
         try:
             certificate = await issue_and_record(
                 self.ledger,
                 authority,
-                order,
+                wanted,
                 reservation,
                 partial(certificate_record, plan=plan, reservation=reservation),
                 window_start=window_start,
@@ -260,11 +270,27 @@ class EnrollmentService:
         key_out = None if made is None else made.delivered
         return Enrolled(certificate, reservation.decision.id, repeated=False, key=key_out)
 
+    async def _poll(
+        self, polls: Polls, authority: CertificateAuthority, order: OpenOrder
+    ) -> Enrolled:
+        try:
+            certificate = await polls.again(authority, order)
+        except Conflict as conflict:
+            raise Pending(PENDING, "it is being asked for", retry_after=AGAIN) from conflict
+        return Enrolled(certificate, order.request.decision_id, repeated=False)
+
     async def _earlier(
-        self, key: bytes, review: PendingRequest | None, facts: RequestFacts, since: datetime
+        self,
+        key: bytes,
+        review: PendingRequest | None,
+        order: OpenOrder | None,
+        facts: RequestFacts,
+        since: datetime,
     ) -> Enrolled | None:
         found = await self.ledger.issued(key, since=since)
         found = found or await Reviews(self.ledger).certificate(review, facts, since)
+        if found is None and order is not None:
+            found = await Polls(self.ledger, self.clock).certificate(order, since)
         if found is None or found.status != "good" or found.der is None:
             return None
         return None if found.not_after <= self.clock() else Enrolled(found, None, repeated=True)
@@ -283,10 +309,10 @@ class EnrollmentService:
             refusal = overruled(decision, conflict)
             raise await self._denied(facts, refusal) from conflict
         review = await Reviews(self.ledger).of(profile, facts)
-        earlier = await self._earlier(key, review, facts, window_start)
+        earlier = await self._earlier(key, review, None, facts, window_start)
         if earlier is not None and facts.delivery is None:
             return earlier
-        if conflict.rule == "request.overtaken":
+        if conflict.rule in {"request.overtaken", "request.state"}:
             raise Pending(conflict.rule, conflict.message, retry_after=AGAIN) from conflict
         if (holder := await self.ledger.request_by_key(key) or review) is not None:
             raise Pending(

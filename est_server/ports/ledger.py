@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from est_server.ports.crl import Crls
     from est_server.ports.device_keys import DeviceKeys
     from est_server.ports.nonces import Nonces
+    from est_server.ports.orders import Ordered, Orders
     from est_server.ports.pending import Claim, PendingRequests
     from est_server.ports.revocation import RevocationReason, Revocations
     from est_server.ports.rollover import Rollovers
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 Operation = Literal["simpleenroll", "simplereenroll", "serverkeygen", "ocsp-responder"]
 """What a certificate was asked for with; ``ocsp-responder`` is this server asking for itself."""
 DeviceState = Literal["active", "quarantined", "retired"]
-RequestState = Literal["reserved", "issued", "rejected", "parked"]
+RequestState = Literal["reserved", "waiting", "issued", "rejected", "parked"]
+"""``reserved``: a process works on it; ``waiting``: its CA has not decided (`ports.orders`);
+``parked``: nobody can tell what its CA did, or it did something else."""
 CertificateStatus = Literal["good", "held", "revoked", "presumed"]
 """``presumed``: a local CA may have signed it before a crash; revocable, never handed out.
 ``held``: on hold, which may be released (RFC 5280 5.3.1)."""
@@ -180,6 +183,7 @@ class Reservation:
         supersedes: certificates to be revoked in consequence, planned in the same transaction.
         others: how many valid certificates of its profile the identity has, as far as the decision
             knew; None where the profile does not count them.
+        ordered: what a CA elsewhere is asked, to be asked again; None for one whose key is ours.
     """
 
     request: RequestRecord
@@ -192,6 +196,7 @@ class Reservation:
     replaces: int | None = None
     supersedes: tuple[Supersession, ...] = ()
     others: int | None = None
+    ordered: Ordered | None = None
 
 
 NODE_ALIVE_FOR = timedelta(seconds=30)
@@ -224,6 +229,11 @@ class Ledger(Protocol):
     @property
     def pending(self) -> PendingRequests:
         """The requests that wait for a person."""
+        ...
+
+    @property
+    def orders(self) -> Orders:
+        """What CAs elsewhere were asked for."""
         ...
 
     @property

@@ -64,8 +64,8 @@ PENDING_LIST = select(pending_requests).order_by(_c.id.desc()).limit(_p("most"))
 PARKED = (
     select(requests)
     .where(
-        requests.c.state == literal_column("'parked'"),
-        text("state IN ('reserved', 'parked')"),  # lets the partial index be used
+        requests.c.state.in_([literal_column("'waiting'"), literal_column("'parked'")]),
+        text("state IN ('reserved', 'waiting', 'parked')"),  # lets the partial index be used
     )
     .order_by(requests.c.id.desc())
     .limit(_p("most"))

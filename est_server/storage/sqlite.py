@@ -18,6 +18,7 @@ from est_server.storage.sqlite_crls import SqliteCrls
 from est_server.storage.sqlite_device_keys import SqliteDeviceKeys
 from est_server.storage.sqlite_file import connect, make_private
 from est_server.storage.sqlite_nonces import SqliteNonces
+from est_server.storage.sqlite_orders import SqliteOrders
 from est_server.storage.sqlite_pending import SqlitePending
 from est_server.storage.sqlite_reads import SqliteReads
 from est_server.storage.sqlite_revocation import SqliteRevocations
@@ -66,6 +67,7 @@ class SqliteLedger:
         self._writer = GroupCommit(lambda: connect(path))
         self.device_keys = SqliteDeviceKeys(self._reads, self._writer)
         self.nonces = SqliteNonces(self._writer)
+        self.orders = SqliteOrders(self._reads, self._writer, node, write.add_certificate)
         self.pending = SqlitePending(self._reads, self._writer)
         self.revocations = SqliteRevocations(self._reads, self._writer)
         self.supersessions = SqliteSupersessions(self._reads, self._writer)

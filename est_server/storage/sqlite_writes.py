@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from est_server.errors import Conflict, NotFound
 from est_server.storage import revocation_statements as revocation
 from est_server.storage import rows
+from est_server.storage import sqlite_orders as orders
 from est_server.storage import sqlite_pending as pending
 from est_server.storage import sqlite_supersession as supersession
 from est_server.storage import statements as sql
@@ -56,6 +57,8 @@ def reserve(
     ):
         _execute(db, sql.ADD_DEVICE, rows.device_row(device))
     _add_request(db, request, node, state)
+    if reservation.ordered is not None:
+        orders.add(db, request.id, reservation.ordered, reservation.replaces)
     supersession.plan(db, request.id, reservation.supersedes)
     if (shown := reservation.shown) is not None:
         number = rows.serial(shown[1])

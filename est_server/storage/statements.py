@@ -146,7 +146,7 @@ UNDER_WAY = (
     .where(
         requests.c.identity == _p("identity"),
         requests.c.profile == _p("profile"),
-        requests.c.state == _RESERVED,
+        text("state IN ('reserved', 'waiting', 'parked')"),  # in the partial index's words
     )
 )
 REQUEST_BY_KEY = select(requests).where(requests.c.idempotency_key == _p("key"))

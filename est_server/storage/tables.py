@@ -141,8 +141,8 @@ requests = Table(
         "serial_number",
         "ca",
         unique=True,
-        sqlite_where=text("state IN ('reserved', 'parked')"),
-        postgresql_where=text("state IN ('reserved', 'parked')"),
+        sqlite_where=text("state IN ('reserved', 'waiting', 'parked')"),
+        postgresql_where=text("state IN ('reserved', 'waiting', 'parked')"),
     ),
 )
 

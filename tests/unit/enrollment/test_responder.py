@@ -96,7 +96,6 @@ async def test_it_is_recorded_and_explained(ledger, kind):
     [
         (BackendUnavailable("ca.away", "no answer"), "parked"),
         (BackendRejected("ca.no", "not this"), "rejected"),
-        (BackendRejected("issued.key", "another key"), "parked"),
         (BackendUnavailable("ca.busy", "throttled", nothing_issued=True), "rejected"),
     ],
 )

@@ -21,6 +21,7 @@ from est_server.errors import BackendUnavailable
 from est_server.storage import (
     crl_statements,
     nonce_statements,
+    order_statements,
     pending_statements,
     revocation_statements,
     rollover_statements,
@@ -42,6 +43,7 @@ MODULES = (
     supersession_statements,
     crl_statements,
     rollover_statements,
+    order_statements,
 )
 
 

@@ -1,0 +1,197 @@
+"""The orders of a SQLite ledger; see `est_server.ports.orders`.
+
+The functions are parts of a shared transaction, as those in `est_server.storage.sqlite_writes`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from est_server.errors import Conflict
+from est_server.ports.orders import OpenOrder, Ordered, Question
+from est_server.ports.revocation import Revocation
+from est_server.storage import order_statements as sql
+from est_server.storage import rows
+from est_server.storage import sqlite_pending as pending
+from est_server.storage import statements as base
+from est_server.storage.sqlite_execute import execute, find
+from est_server.storage.sqlite_revocation import revoke
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from est_server.ports.ledger import CertificateRecord
+    from est_server.ports.orders import OrderEvent, Orders
+    from est_server.storage.group_commit import GroupCommit
+    from est_server.storage.sqlite_reads import SqliteReads
+
+
+def add(db: sqlite3.Connection, request_id: str, ordered: Ordered, replaces: int | None) -> None:
+    """Write the order of a request."""
+    question = ordered.question
+    row = {
+        "request_id": request_id,
+        "csr": ordered.csr,
+        "names": ordered.names,
+        "match_key": None if question is None else question.match_key,
+        "content": None if question is None else question.content,
+        "replaces": None if replaces is None else rows.serial(replaces),
+        "attempts": 0,
+        "next_at": None,
+    }
+    execute(db, sql.ADD_ORDER, row)
+
+
+def _move(
+    db: sqlite3.Connection,
+    event: OrderEvent,
+    request_id: str,
+    at: datetime,
+    reason: str | None = None,
+    next_at: datetime | None = None,
+) -> None:
+    values = {"request": request_id, "at": rows.stamp(at), "why": reason}
+    if not execute(db, sql.MOVES[event], values):
+        raise Conflict("request.state", f"request {request_id} is past that state")
+    execute(db, sql.NEXT, {"request": request_id, "next": rows.stamp_or_none(next_at)})
+
+
+def _record(
+    db: sqlite3.Connection,
+    request_id: str,
+    certificate: CertificateRecord,
+    write: Callable[[sqlite3.Connection, CertificateRecord], None],
+) -> None:
+    _move(db, "record", request_id, certificate.issued_at)
+    pending.finish(db, request_id, rows.stamp(certificate.issued_at))
+    write(db, certificate)
+
+
+def _reject(db: sqlite3.Connection, request_id: str, reason: str, at: datetime) -> None:
+    _move(db, "reject", request_id, at, reason)
+    execute(db, base.FREE_KEY, {"request": request_id})
+    execute(db, base.GIVE_BACK, {"request": request_id})
+    pending.release(db, request_id, rows.stamp(at))
+
+
+def _keep(
+    db: sqlite3.Connection,
+    certificate: CertificateRecord,
+    reason: str,
+    actor: str,
+    at: datetime,
+) -> bool:
+    request_id, number = certificate.request_id, certificate.serial_number
+    values = {"request": request_id, "at": rows.stamp(at), "why": reason}
+    if execute(db, sql.MOVES["park"], values):
+        execute(db, sql.NEXT, {"request": request_id, "next": None})
+    row = rows.certificate_row(certificate)
+    if find(db, base.CERTIFICATE, row) is not None:
+        return False
+    if find(db, sql.CERTIFICATE_OF, {"request": request_id}) is not None:
+        mark = secrets.token_hex(4)
+        copy = request_id[: -len(mark)] + mark
+        execute(db, sql.COPY_REQUEST, {"request": request_id, "copy": copy, "why": reason})
+        row = rows.certificate_row(replace(certificate, request_id=copy))
+    execute(db, base.ADD_CERTIFICATE, row)
+    order = Revocation(certificate.ca, number, "unspecified", at, actor, note=reason)
+    revoke(db, [order])
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteOrders:
+    """An `Orders` on the connections of its ledger.
+
+    Attributes:
+        reads: of the ledger.
+        writer: of the ledger.
+        node: whose reservations these are.
+        add_certificate: writes a certificate's row in a transaction.
+    """
+
+    reads: SqliteReads
+    writer: GroupCommit
+    node: str
+    add_certificate: Callable[[sqlite3.Connection, CertificateRecord], None]
+
+    async def get(self, request_id: str) -> OpenOrder | None:
+        row = await self.reads.one(sql.ORDER, {"request": request_id})
+        return None if row is None else _order(row)
+
+    async def asked(self, match_key: bytes) -> OpenOrder | None:
+        row = await self.reads.one(sql.ORDER_ASKED, {"match_key": match_key})
+        return None if row is None else _order(row)
+
+    async def certificate(self, request_id: str) -> CertificateRecord | None:
+        row = await self.reads.one(sql.CERTIFICATE_OF, {"request": request_id})
+        return None if row is None else rows.certificate_record(row)
+
+    async def due(self, at: datetime, *, limit: int = 100) -> Sequence[OpenOrder]:
+        wanted: dict[str, Any] = {"at": rows.stamp(at), "most": limit}
+        return [_order(row) for row in await self.reads.all(sql.ORDERS_DUE, wanted)]
+
+    async def wait(self, request_id: str, *, until: datetime, reason: str, at: datetime) -> None:
+        await self.writer.run(lambda db: _move(db, "wait", request_id, at, reason, until))
+
+    async def ask(self, request_id: str, *, at: datetime) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _move(db, "ask", request_id, at)
+            execute(db, sql.OWN, {"request": request_id, "whose": self.node})
+
+        await self.writer.run(work)
+
+    async def park(
+        self, request_id: str, *, reason: str, next_at: datetime | None, at: datetime
+    ) -> None:
+        await self.writer.run(lambda db: _move(db, "park", request_id, at, reason, next_at))
+
+    async def take(self, order: OpenOrder, *, until: datetime) -> bool:
+        values = {
+            "request": order.request.id,
+            "same": order.request.id,
+            "seen": rows.stamp_or_none(order.next_at),
+            "next": rows.stamp(until),
+        }
+        return bool(await self.writer.run(lambda db: execute(db, sql.TAKE, values)))
+
+    async def record(self, request_id: str, certificate: CertificateRecord) -> None:
+        write = self.add_certificate
+        await self.writer.run(lambda db: _record(db, request_id, certificate, write))
+
+    async def reject(self, request_id: str, *, reason: str, at: datetime) -> None:
+        await self.writer.run(lambda db: _reject(db, request_id, reason, at))
+
+    async def keep(
+        self, certificate: CertificateRecord, *, reason: str, actor: str, at: datetime
+    ) -> bool:
+        return await self.writer.run(lambda db: _keep(db, certificate, reason, actor, at))
+
+
+def _order(row: sqlite3.Row) -> OpenOrder:
+    question = None
+    if row["match_key"] is not None:
+        question = Question(bytes(row["match_key"]), bytes(row["content"]))
+    return OpenOrder(
+        request=rows.request_record(row),
+        ordered=Ordered(bytes(row["ordered_csr"]), bytes(row["names"]), question),
+        replaces=None if row["replaces"] is None else int(row["replaces"], 16),
+        attempts=row["attempts"],
+        next_at=rows.time_or_none(row["next_at"]),
+        reason=row["reason"] or "",
+    )
+
+
+_: Callable[
+    [
+        SqliteReads,
+        GroupCommit,
+        str,
+        Callable[[sqlite3.Connection, CertificateRecord], None],
+    ],
+    Orders,
+] = SqliteOrders
