@@ -98,7 +98,7 @@ class VerifiedEvidence:
     binds_key: bool
     fresh: bool
     platform: frozenset[Platform] = frozenset()
-    claims: Mapping[str, Json] = NOTHING
+    claims: Mapping[str, Json] = field(default_factory=lambda: NOTHING)
     checks: tuple[Check, ...] = ()
 
 
@@ -147,7 +147,7 @@ class Challenge:
 
     info: Json = None
     hidden: bool = False
-    kept: Mapping[str, Json] = NOTHING
+    kept: Mapping[str, Json] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class ChallengeContext:
     now: datetime
     settings: Any
     policy: Any
-    trust: Mapping[str, TrustStore] = NOTHING
+    trust: Mapping[str, TrustStore] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +193,8 @@ class VerificationContext:
     now: datetime
     settings: Any
     policy: Any
-    trust: Mapping[str, TrustStore] = NOTHING
-    kept: Mapping[str, Json] = NOTHING
+    trust: Mapping[str, TrustStore] = field(default_factory=lambda: NOTHING)
+    kept: Mapping[str, Json] = field(default_factory=lambda: NOTHING)
     client_chain: tuple[bytes, ...] = field(default=(), repr=False)
 
 
