@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from captured import SIGNERS, captured
+from event_logs import booted
 
 from est_server.errors import Malformed
 from est_server.wire import tpm_algorithms
 from est_server.wire.der import header
+from est_server.wire.tcg_event_log import parse_event_log, replay, secure_boot
 from est_server.wire.tpm_attest import parse_attest
 from est_server.wire.tpm_public import parse_public
 from est_server.wire.tpm_signature import parse_signature, verify_tpm_signature
@@ -31,10 +33,12 @@ class Target:
     Attributes:
         call: the parser.
         seeds: messages that it reads.
+        framed: whether it refuses every part of a message.
     """
 
     call: Callable[[bytes], object]
     seeds: tuple[bytes, ...]
+    framed: bool = True
 
 
 def _signature(data: bytes) -> None:
@@ -47,6 +51,12 @@ def _signature(data: bytes) -> None:
         (_KEYS[1], _RSASSA),
     )
     verify_tpm_signature(parse_signature(data, key, tpm_algorithms.SHA256), key, said["attest"])
+
+
+def _event_log(data: bytes) -> None:
+    events = parse_event_log(data)
+    replay(events, tpm_algorithms.SHA256)
+    secure_boot(events, tpm_algorithms.SHA256)
 
 
 def _der(tag: int, *parts: bytes) -> bytes:
@@ -77,5 +87,6 @@ TARGETS = {
     "tpm-public": Target(parse_public, _parts("public", "key")),
     "tpm-signature": Target(_signature, (_ECDSA["signature"], _RSASSA["signature"])),
     "tpm-certify": Target(parse_certify, (_statement(_ECDSA), _statement(_RSASSA))),
+    "event-log": Target(_event_log, (booted().octets,), framed=False),
     "tpm-quote": Target(parse_quote, (_quote(_ECDSA), _quote(_RSASSA))),
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from est_process import REPOSITORY, EstServer, initialise, serving
 from matrix import Matrix
+from soft_tpm import PROGRAMS, SoftTpm, soft_tpm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,3 +96,19 @@ def new_server() -> Callable[..., EstServer]:
 def serve() -> Callable[[EstServer], Any]:
     """Return `serving`: a context in which a server runs."""
     return serving
+
+
+@pytest.fixture(scope="session")
+def tpm_a(need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftTpm]:
+    """Run a TPM in software, with a manufacturer of its own."""
+    need("swtpm swtpm-tools tpm2-tools", *PROGRAMS)
+    with soft_tpm(tmp_path_factory.mktemp("tpm-a") / "a") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def tpm_b(need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftTpm]:
+    """Run another."""
+    need("swtpm swtpm-tools tpm2-tools", *PROGRAMS)
+    with soft_tpm(tmp_path_factory.mktemp("tpm-b") / "b") as made:
+        yield made

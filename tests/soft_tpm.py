@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from est_process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -78,6 +79,20 @@ class SoftTpm:
         said = answer[16 : 16 + int.from_bytes(answer[14:16], "big")]
         size = int.from_bytes(answer[10:14], "big")
         return said, answer[16 + len(said) : 14 + size]
+
+    def import_key(self, parent: Key) -> Key:
+        """Return a key that was made outside and imported: the TPM holds it all the same."""
+        pem, public, private, context = (self.tpm.file() for _ in range(4))
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        )
+        handle = f"0x{parent.handle:08x}"
+        self.tpm.tool(
+            *("import", "-Q", "-C", handle, "-G", "ecc", "-g", "sha256", "-i", pem),
+            *("-a", "userwithauth|sign", "-u", public, "-r", private),
+        )
+        return self.tpm.load(parent, public, private, context)
 
 
 @contextmanager

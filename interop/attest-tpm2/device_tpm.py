@@ -110,9 +110,9 @@ class Tpm:
             *("create", "-Q", "-C", f"0x{parent.handle:08x}", "-g", "sha256", "-G", algorithm),
             *("-a", attributes, "-u", public, "-r", private, "-d", digest, "-t", ticket),
         )
-        return self._load(parent, public, private, context, digest, ticket)
+        return self.load(parent, public, private, context, digest, ticket)
 
-    def _load(
+    def load(
         self,
         parent: Key,
         public: Path,
@@ -121,6 +121,7 @@ class Tpm:
         digest: Path | None = None,
         ticket: Path | None = None,
     ) -> Key:
+        """Load a key that its parent protects."""
         handle = f"0x{parent.handle:08x}"
         self.tool("load", "-Q", "-C", handle, "-u", public, "-r", private, "-c", context)
         return self._persist(context, digest, ticket)

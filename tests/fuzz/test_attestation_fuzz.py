@@ -46,7 +46,7 @@ def test_changed_messages(name):
     holds()
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [name for name in TARGETS if TARGETS[name].framed])
 def test_every_prefix_of_a_message_is_refused(name):
     for seed in TARGETS[name].seeds[:1]:
         for size in range(0, len(seed), 1 + len(seed) // 400):
