@@ -14,6 +14,7 @@ from est_server.errors import ConfigurationError, Problem
 from est_server.pki.authority import authority_key_identifier
 from est_server.pki.plan import SHARD, Pointers
 from est_server.ports.crl import COMPLETE, crl_file
+from est_server.revocation.compact import CompactSetIssuer
 from est_server.revocation.issuer import CrlIssuer
 from est_server.revocation.publisher import CrlPublisher
 from est_server.storage.crl_directory import CrlDirectory
@@ -22,14 +23,19 @@ from est_server.web.crl import PATH, CrlEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
+    from est_server.config.compact import Compact
     from est_server.config.configuration import Configuration
     from est_server.ports.ca import CertificateAuthority, SignsTbs
+    from est_server.ports.crl import CrlKind
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
+    from est_server.revocation.publisher import Publication
 
 _TURN_SECONDS = 0.25
 """Between two looks: a revocation is on a delta CRL within two seconds (one of them its own)."""
+_COMPACT_TURN_SECONDS = 1.0
 
 
 def crl_section(
@@ -46,7 +52,7 @@ def crl_section(
     """
     server = configuration.server
     section = server.cas[name].crl
-    able = authority.capabilities.signs_tbs and _may_sign(authority.certificates().issuer)
+    able = _able(authority)
     if section is None:
         return Crl() if able and server.listeners.public is not None else None
     if not section.enabled:
@@ -55,6 +61,23 @@ def crl_section(
         text = f"cas.{name}.crl: this CA's key can't sign lists here, or its certificate may not"
         hint = "its own CA publishes them; otherwise the certificate needs cRLSign"
         at = configuration.document.key("cas", name, "crl")
+        raise ConfigurationError((Problem(at, "E270", text, hint),))
+    return section
+
+
+def compact_section(
+    configuration: Configuration, name: str, authority: CertificateAuthority
+) -> Compact | None:
+    """Return how a CA's compact sets are published here; None: they are not.
+
+    Raises:
+        ConfigurationError: E270: the section asks for sets that the CA can't sign.
+    """
+    section = configuration.server.cas[name].compact
+    if section is not None and not _able(authority):
+        text = f"cas.{name}.compact: this CA's key can't sign sets here, or its certificate may not"
+        hint = "leave the section out; otherwise the certificate needs cRLSign"
+        at = configuration.document.key("cas", name, "compact")
         raise ConfigurationError((Problem(at, "E270", text, hint),))
     return section
 
@@ -101,12 +124,22 @@ def open_crls(
     """Return the publisher of every CA that has one, successors of rollovers too."""
     origin = {rollover.successor: rollover.ca for rollover in rollovers}
     issuers: dict[str, CrlIssuer] = {}
+    compact: dict[str, CompactSetIssuer] = {}
     outlets: dict[str, CrlDirectory] = {}
     for name, authority in authorities.items():
-        section = crl_section(configuration, origin.get(name, name), authority)
+        configured = origin.get(name, name)
+        certificate = authority.certificates().issuer
+        section = crl_section(configuration, configured, authority)
+        sets = compact_section(configuration, configured, authority)
+        if sets is not None:
+            compact[name] = CompactSetIssuer(
+                ca=name,
+                signer=cast("SignsTbs", authority),
+                key_identifier=authority_key_identifier(certificate).key_identifier or b"",
+                times=sets.times(),
+            )
         if section is None:
             continue
-        certificate = authority.certificates().issuer
         issuers[name] = CrlIssuer(
             ca=name,
             signer=cast("SignsTbs", authority),
@@ -118,14 +151,21 @@ def open_crls(
         )
         if section.directory is not None:
             outlets[name] = CrlDirectory(configuration.base / section.directory)
-    return Crls(CrlPublisher(issuers, ledger, outlets, system_clock))
+    crls = CrlPublisher(issuers, ledger, outlets, system_clock)
+    return Crls(crls, CrlPublisher(compact, ledger, outlets, system_clock, crls.documents))
 
 
 @dataclass(frozen=True, slots=True)
 class Crls:
-    """Revocation lists in this process."""
+    """Revocation lists in this process.
 
-    publisher: CrlPublisher
+    Attributes:
+        publisher: of CRLs.
+        compact: of compact sets, whose turns are their own: a large one takes seconds.
+    """
+
+    publisher: CrlPublisher[CrlIssuer]
+    compact: CrlPublisher[CompactSetIssuer]
 
     async def start(self) -> None:
         """Make the scopes, and publish what is due before anybody asks.
@@ -134,6 +174,7 @@ class Crls:
             Conflict: ``crl.key``: a CA has another key than its lists.
         """
         await self.publisher.start()
+        await self.compact.start()
         await self._turn()
 
     async def follow(self, fresh: Crls) -> None:
@@ -143,20 +184,25 @@ class Crls:
             BackendUnavailable: the ledger can't be written; nothing has changed.
         """
         await fresh.publisher.start()
-        self.publisher.issuers = fresh.publisher.issuers
-        self.publisher.outlets = fresh.publisher.outlets
+        await fresh.compact.start()
+        for mine, its in ((self.publisher, fresh.publisher), (self.compact, fresh.compact)):
+            mine.issuers, mine.outlets = its.issuers, its.outlets
 
     def works(self) -> tuple[Periodic, ...]:
         """Return what has to be done again and again."""
-        return (Periodic("crl", _TURN_SECONDS, self._turn),)
+        return (
+            Periodic("crl", _TURN_SECONDS, self._turn),
+            Periodic("compact set", _COMPACT_TURN_SECONDS, self._compact_turn),
+        )
 
     def endpoint(self) -> CrlEndpoint:
         """Return what hands the lists out."""
-        keep = {
-            name: issuer.times.interval
+        keep: dict[tuple[str, CrlKind], timedelta] = {
+            (name, "base"): issuer.times.interval
             for name, issuer in self.publisher.issuers.items()
             if not issuer.times.complete_follows
         }
+        keep |= {(name, "compact"): one.times.every for name, one in self.compact.issuers.items()}
         return CrlEndpoint(self.publisher.documents, keep, system_clock)
 
     def described(self) -> dict[str, dict[str, object]]:
@@ -170,22 +216,32 @@ class Crls:
         }
 
     async def _turn(self) -> None:
-        for done in await self.publisher.turn():
+        self._measure(await self.publisher.turn())
+
+    async def _compact_turn(self) -> None:
+        self._measure(await self.compact.turn())
+
+    def _measure(self, publications: Sequence[Publication]) -> None:
+        for done in publications:
             metrics.CRL_PUBLISHED.labels(done.crl.ca, done.crl.kind).inc()
             if done.waited is not None:
                 metrics.CRL_PROPAGATION.labels(done.crl.kind).observe(done.waited)
         for document in self.publisher.documents.values():
             crl = document.crl
-            labels = (crl.ca, str(crl.shard), crl.kind)
+            labels = (crl.ca, str(max(crl.shard, COMPLETE)), crl.kind)
             metrics.CRL_NUMBER.labels(*labels).set(crl.number)
             metrics.CRL_SIZE.labels(*labels).set(crl.size)
             metrics.CRL_THIS_UPDATE.labels(*labels).set(crl.this_update.timestamp())
             metrics.CRL_NEXT_UPDATE.labels(*labels).set(crl.next_update.timestamp())
 
 
-def _may_sign(certificate: x509.Certificate) -> bool:
+def _able(authority: CertificateAuthority) -> bool:
+    if not authority.capabilities.signs_tbs:
+        return False
     try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+        usage = (
+            authority.certificates().issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+        )
     except x509.ExtensionNotFound:
         return False
     return usage.crl_sign

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from est_server.cli import crl_check
 from est_server.cli.exit import OK, REFUSED
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from est_server.ports.crl import PublishedCrl
     from est_server.ports.ledger import Ledger
     from est_server.revocation.checker import Finding
+    from est_server.revocation.publisher import CrlPublisher
 
-app = command_group("Revocation lists: list, publish, verify.")
+app = command_group("Revocation lists: list, publish, verify, check.")
+app.command("check")(crl_check.check)
 
 _DONE_WITHIN = 30.0
 _PAUSE = 0.25
@@ -29,11 +32,11 @@ _COLUMNS = ("ca", "shard", "kind", "number", "base", "this_update", "next_update
 
 def crl_dict(crl: PublishedCrl) -> dict[str, Any]:
     """Return a published list in JSON's types."""
-    from est_server.ports.crl import crl_file
+    from est_server.ports.crl import COMPLETE, crl_file
 
     return {
         "ca": crl.ca,
-        "shard": crl.shard,
+        "shard": max(crl.shard, COMPLETE),
         "kind": crl.kind,
         "number": crl.number,
         "base": crl.base_number,
@@ -48,7 +51,7 @@ def crl_dict(crl: PublishedCrl) -> dict[str, Any]:
 
 @app.command("list")
 def list_(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") -> None:
-    """List the revocation lists in force, and those that a delta CRL still refers to.
+    """List the revocation lists and compact sets in force, and those that a delta refers to.
 
     JSON: [{"ca", "shard", "kind", "number", "base", "this_update", "next_update", "published_at",
     "sequence", "size", "file"}]; "sequence" is the last event that a list shows.
@@ -72,7 +75,7 @@ def publish(
     config: ConfigOption = SERVER_YAML,
     output: OutputOption = "table",
 ) -> None:
-    """Publish complete lists and their delta CRLs now, whether they are due or not.
+    """Publish complete lists, their delta CRLs and compact sets now, due or not.
 
     A running server hands them out within a second. JSON: as list, of what was published.
 
@@ -96,7 +99,7 @@ async def _open(configuration: Configuration, ledger: Ledger, ca: str | None) ->
     authorities = open_authorities(configuration, rollovers)
     wanted = {name: one for name, one in authorities.items() if ca in {None, name}}
     crls = open_crls(configuration, wanted, ledger, rollovers)
-    if not crls.publisher.issuers:
+    if not crls.publisher.issuers and not crls.compact.issuers:
         hint = "see cas.<name>.crl in server.yaml"
         raise NotFound("crl.none", "no CA by this name publishes lists here", hint=hint)
     return crls
@@ -105,10 +108,17 @@ async def _open(configuration: Configuration, ledger: Ledger, ca: str | None) ->
 async def _publish(crls: Crls) -> list[PublishedCrl]:
     """Publish until every scope has a complete list that is newer than it was, and a delta."""
     from est_server.config.logs import configure_logs
-    from est_server.errors import BackendUnavailable
 
     configure_logs("warning", "console")  # what fails is told on stderr, and tried again
-    publisher = crls.publisher
+    done: list[PublishedCrl] = []
+    for publisher in (crls.publisher, crls.compact):
+        done += await _publish_all(publisher)
+    return done
+
+
+async def _publish_all(publisher: CrlPublisher[Any]) -> list[PublishedCrl]:
+    from est_server.errors import BackendUnavailable
+
     await publisher.start()
     left = {(name, shard) for name, one in publisher.issuers.items() for shard in one.all_shards()}
     done: list[PublishedCrl] = []
@@ -118,7 +128,7 @@ async def _publish(crls: Crls) -> list[PublishedCrl]:
         forced = frozenset(name for name, _ in left)
         found = [one.crl for one in await publisher.turn(forced)]
         done += found
-        left -= {(crl.ca, crl.shard) for crl in found if crl.kind == "base"}
+        left -= {(crl.ca, crl.shard) for crl in found if crl.kind != "delta"}
         if loop.time() > until:
             hint = "the log tells why; another process may be publishing"
             raise BackendUnavailable("crl.unpublished", "a list could not be published", hint=hint)
@@ -141,7 +151,8 @@ def verify(
     """Check lists by every rule of RFC 5280 5, and deltas against their complete lists.
 
     Finds what validators pass over in silence: deltas that ended, leave a gap or belong to another
-    list. Without files, checks what is published for every CA here, and needs no server. Exit code
+    list. Without files, checks what is published for every CA here, compact sets too, and needs no
+    server. Exit code
     1 if anything is wrong. JSON: [{"list", "ok", "findings": [{"rule", "message"}]}].
 
     Example: est-server crl verify issuing.crl issuing-delta.crl --issuer ca/issuing.pem
@@ -200,15 +211,20 @@ def _verify(
 async def _verify_published(config: Path) -> list[dict[str, Any]]:
     from est_server.app.clock import system_clock
     from est_server.app.parts import open_authorities
-    from est_server.ports.crl import crl_file
+    from est_server.cli.crl_check import set_findings
+    from est_server.ports.crl import COMPACT, crl_file
 
     async with opened(config) as (configuration, ledger):
         authorities = open_authorities(configuration, await ledger.rollovers.all())
-        publisher = (await _open(configuration, ledger, None)).publisher
+        crls = await _open(configuration, ledger, None)
         found: list[dict[str, Any]] = []
         for scope in await ledger.crls.scopes():
-            issuer = publisher.issuers.get(scope.ca)
-            if issuer is None:
+            if scope.shard == COMPACT and scope.ca in crls.compact.issuers:
+                certificate = authorities[scope.ca].certificates().issuer
+                findings = await set_findings(ledger, scope.ca, certificate)
+                found.append(_verdict(crl_file(scope.ca, COMPACT, "compact"), findings))
+            issuer = crls.publisher.issuers.get(scope.ca)
+            if issuer is None or not issuer.makes(scope.shard):
                 continue
             names, ders = [], []
             for kind in ("base", "delta"):

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from est_server.config.backends import installed
+from est_server.config.compact import check_backdates
 from est_server.config.connections import check_connections
 from est_server.config.crl import check_crl_names, lint_crl
 from est_server.config.files import Files
@@ -147,6 +148,7 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
         files.extend(lint_pointers(document, server, profiles.files))
         files.extend(check_crl_names(document, server))
         files.extend(lint_crl(document, server))
+        files.extend(check_backdates(server, profiles.files))
         files.extend(lint_deltas(server, profiles.files))
         files.extend(lint_superseding(server, profiles.files))
         files.extend(check_connections(server, profiles.files))

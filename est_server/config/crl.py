@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 MOST_SHARDS = 256
 
 
-def _between(least: timedelta, most: timedelta) -> AfterValidator:
+def between(least: timedelta, most: timedelta) -> AfterValidator:
+    """Return the check of a time that has bounds, themselves included."""
+
     def check(value: timedelta) -> timedelta:
         if not least <= value <= most:
             raise ValueError(f"{duration_text(least)} to {duration_text(most)} are expected")
@@ -30,9 +32,9 @@ def _between(least: timedelta, most: timedelta) -> AfterValidator:
     return AfterValidator(check)
 
 
-_Lifetime = Annotated[Duration, _between(timedelta(minutes=1), timedelta(days=366))]
-_Delta = Annotated[Duration, _between(timedelta(seconds=10), timedelta(days=31))]
-_Kept = Annotated[Duration, _between(timedelta(0), timedelta(days=50 * 365))]
+_Lifetime = Annotated[Duration, between(timedelta(minutes=1), timedelta(days=366))]
+_Delta = Annotated[Duration, between(timedelta(seconds=10), timedelta(days=31))]
+_Kept = Annotated[Duration, between(timedelta(0), timedelta(days=50 * 365))]
 
 
 class Crl(Strict):

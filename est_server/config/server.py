@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from est_server.config.compact import Compact
 from est_server.config.crl import Crl
 from est_server.config.ocsp import Ocsp
 from est_server.ports.ephemeral import Budget
@@ -204,6 +205,7 @@ class Ca(BaseModel):
     crl: Crl | None = Field(
         default=None, description="absent: published with the defaults if the CA's key is local"
     )
+    compact: Compact | None = Field(default=None, description="absent: no compact sets")
     ocsp: Ocsp | None = Field(
         default=None, description="absent: answers with the defaults if the CA's key is local"
     )

@@ -1,8 +1,9 @@
 """Where the numbers, the contents and the bytes of revocation lists are kept.
 
 A scope is one CA's complete list (shard 0) or one of its partial lists (shard 1 and up). It has one
-sequence of numbers for complete and delta CRLs (RFC 5280 5.2.3). A number is reserved durably
-before anything is signed with it, and is never used again, whether a list came of it or not.
+sequence of numbers for complete and delta CRLs (RFC 5280 5.2.3). A CA's compact sets are a scope,
+too, with numbers of their own. A number is reserved durably before anything is signed with it, and
+is never used again, whether a list came of it or not.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CrlKind = Literal["base", "delta"]
+CrlKind = Literal["base", "delta", "compact"]
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 COMPLETE = 0
 """The shard of the list that holds every revoked certificate of its CA."""
+COMPACT = -1
+"""What stands in a shard's place for compact sets, which are about every certificate, too."""
+SERIAL_OCTETS = 20
 
 
 def crl_file(ca: str, shard: int | str, kind: CrlKind) -> str:
     """Return the name of a list's file, which ends its URL: ``issuing-3-delta.crl``."""
+    if kind == "compact":
+        return f"{ca}.set"
     part = "" if shard == COMPLETE else f"-{shard}"
     return f"{ca}{part}{'-delta' if kind == 'delta' else ''}.crl"
 
@@ -87,6 +93,24 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Universe:
+    """Every certificate that a CA has issued and that has not ended, at one moment.
+
+    Attributes:
+        sequence: the last event of all.
+        good: serial numbers of good certificates, and of those that are about to be issued, each
+            in `SERIAL_OCTETS`.
+        not_good: of those that are revoked, on hold, or may exist although nobody was given them.
+        begins: the first notBefore among certificates that are recorded; None if there are none.
+    """
+
+    sequence: int
+    good: bytes
+    not_good: bytes
+    begins: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedCrl:
     """A list that exists for the world.
 
@@ -94,7 +118,7 @@ class PublishedCrl:
         ca: name of the CA in server.yaml.
         shard: of the CA.
         number: the CRL number.
-        kind: complete or delta.
+        kind: complete, delta, or a compact set.
         base_number: BaseCRLNumber of a delta.
         this_update: from the list.
         next_update: from the list.
@@ -196,6 +220,15 @@ class Crls(Protocol):
             now: what the list leaves out; its `sequence` is found, not given.
             since: an earlier list, whose differences are wanted.
             complete: whether the complete list is wanted.
+        """
+        ...
+
+    async def universe(self, ca: str, *, ends_from: datetime) -> Universe:
+        """Return what a compact set is made of, as of one moment; walks all certificates.
+
+        Args:
+            ca: name of the CA in server.yaml.
+            ends_from: certificates that ended before are left out.
         """
         ...
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from est_server.errors import Malformed
 from est_server.pki.authority import authority_key_identifier
+from est_server.wire.compact_set import verify_compact_set
 from est_server.wire.crl import EXPIRED_CERTS_ON_CRL
 
 if TYPE_CHECKING:
@@ -106,6 +108,21 @@ def check_delta(delta: Crl, base: Crl) -> Iterator[Finding]:
     ):
         if first != second:
             yield Finding(f"delta.{name}", f"its {name} is not that of the complete CRL")
+
+
+def check_set(der: bytes, ca: x509.Certificate, now: datetime) -> Iterator[Finding]:
+    """Yield why a compact set can't be believed (docs/compact-set.md)."""
+    try:
+        found = verify_compact_set(der, ca)
+    except Malformed as error:
+        yield Finding(error.rule, error.message)
+        return
+    if found.this_update > now:
+        yield Finding("compact-set.future", f"thisUpdate {found.this_update} is in the future")
+    if found.next_update <= now:
+        yield Finding("compact-set.ended", f"it ended at {found.next_update}")
+    if found.key_identifier != authority_key_identifier(ca).key_identifier:
+        yield Finding("compact-set.key-identifier", "its key identifier is not the CA's key")
 
 
 def _signed(crl: Crl, der: bytes, issuer: x509.Certificate) -> Iterator[Finding]:

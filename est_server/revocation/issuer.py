@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from est_server.ports.crl import COMPLETE, crl_file
-from est_server.revocation.planning import delta_entries, expired_since, extent_of
+from est_server.ports.crl import COMPACT, COMPLETE, crl_file
+from est_server.revocation.planning import delta_entries, expired_since, extent_of, plan
 from est_server.wire.crl import CrlContent, encode_crl, encode_tbs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime, timedelta
 
     from est_server.ports.ca import SignsTbs
-    from est_server.ports.crl import CrlKind, CrlScope, PublishedCrl, Snapshot
+    from est_server.ports.crl import CrlKind, Crls, CrlScope, PublishedCrl, Snapshot
     from est_server.revocation.planning import CrlTimes, Plan
 
 
@@ -44,14 +44,47 @@ class CrlIssuer:
         """Yield the complete list's shard and those of the partial ones."""
         yield from range(COMPLETE, self.shards + 1)
 
+    @property
+    def kinds(self) -> Sequence[CrlKind]:
+        """What is published in a scope."""
+        return ("base", "delta")
+
+    def makes(self, shard: int) -> bool:
+        """Tell whether a shard is one of CRLs: lists that certificates name never end."""
+        return shard != COMPACT
+
     def only_at(self, shard: int) -> str | None:
         """Return the URL that certificates of a partial list name; None for the complete one."""
         if shard == COMPLETE or self.url is None:
             return None
         return self.url + crl_file(self.ca, shard, "base")
 
+    def plan(
+        self, scope: CrlScope, now: datetime, *, changed: bool, forced: bool = False
+    ) -> Plan | None:
+        """Return what is due, or None."""
+        return plan(scope, self.times, now, changed=changed, forced=forced)
+
+    def rests_after(self, due: Plan) -> bool:
+        """Tell whether revocations would make such lists due again and again."""
+        return not due.base or self.times.complete_follows
+
+    async def make(
+        self, crls: Crls, scope: CrlScope, number: int, due: Plan
+    ) -> tuple[int, dict[CrlKind, bytes]]:
+        """Return the last event that the lists show, and the lists; see `ListMaker`."""
+        base = due.refers_to
+        snapshot = await crls.snapshot(
+            scope.ca,
+            scope.shard,
+            now=due.leaves_out,
+            since=None if base is None else base.extent,
+            complete=due.base,
+        )
+        return snapshot.sequence, await self.lists(scope, number, due, snapshot)
+
     async def lists(
-        self, scope: CrlScope, number: int, plan: Plan, snapshot: Snapshot
+        self, scope: CrlScope, number: int, due: Plan, snapshot: Snapshot
     ) -> dict[CrlKind, bytes]:
         """Return the DER of what is due, signed.
 
@@ -59,14 +92,14 @@ class CrlIssuer:
             BackendUnavailable: ``ca.signature``.
         """
         found: dict[CrlKind, bytes] = {}
-        if plan.base:
+        if due.base:
             found["base"] = await self._signed(
-                self._content(scope, number, plan), list(snapshot.complete or ())
+                self._content(scope, number, due), list(snapshot.complete or ())
             )
-        if (base := plan.refers_to) is not None:
-            extent = extent_of(plan, snapshot.sequence)
-            entries = delta_entries(snapshot.changed, base.extent, extent, plan.this_update)
-            content = self._content(scope, number, plan, base)
+        if (base := due.refers_to) is not None:
+            extent = extent_of(due, snapshot.sequence)
+            entries = delta_entries(snapshot.changed, base.extent, extent, due.this_update)
+            content = self._content(scope, number, due, base)
             found["delta"] = await self._signed(content, entries)
         return found
 
@@ -75,9 +108,9 @@ class CrlIssuer:
         delta = self.times.delta_lifetime
         return self.times.lifetime if kind == "base" or delta is None else delta
 
-    def next_update(self, plan: Plan, kind: CrlKind) -> datetime:
+    def next_update(self, due: Plan, kind: CrlKind) -> datetime:
         """Return when a list of this plan ends."""
-        return plan.this_update + self.lifetime(kind)
+        return due.this_update + self.lifetime(kind)
 
     async def _signed(self, content: CrlContent, entries: list[bytes]) -> bytes:
         tbs = encode_tbs(content, entries)
@@ -86,7 +119,7 @@ class CrlIssuer:
         return encode_crl(tbs, content.algorithm, signature)
 
     def _content(
-        self, scope: CrlScope, number: int, plan: Plan, base: PublishedCrl | None = None
+        self, scope: CrlScope, number: int, due: Plan, base: PublishedCrl | None = None
     ) -> CrlContent:
         url, deltas = self.url, self.times.delta_lifetime is not None
         freshest = () if url is None or base is not None or not deltas else (
@@ -97,10 +130,10 @@ class CrlIssuer:
             issuer=self.subject,
             key_identifier=self.key_identifier,
             number=number,
-            this_update=plan.this_update,
-            next_update=self.next_update(plan, "base" if base is None else "delta"),
+            this_update=due.this_update,
+            next_update=self.next_update(due, "base" if base is None else "delta"),
             base_number=None if base is None else base.number,
             only_at=scope.only_at,
             freshest=freshest,
-            expired_since=expired_since(plan.leaves_out, self.times.keep_expired),
+            expired_since=expired_since(due.leaves_out, self.times.keep_expired),
         )  # fmt: skip

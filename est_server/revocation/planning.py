@@ -84,7 +84,7 @@ def plan(
         changed: whether a certificate of the scope has an event that no list shows.
         forced: whether a complete list is wanted in any case.
     """
-    if _somebody_is_at_it(scope, now):
+    if somebody_is_at_it(scope, now, _RESERVED_FOR):
         return None
     this_update = now.replace(microsecond=0)
     base, delta = scope.newest("base"), scope.newest("delta")
@@ -159,11 +159,12 @@ def expired_since(extent: Extent, keep_expired: timedelta) -> datetime | None:
     return max(extent.expired_before, _EARLIEST).replace(microsecond=0) + _SECOND
 
 
-def _somebody_is_at_it(scope: CrlScope, now: datetime) -> bool:
+def somebody_is_at_it(scope: CrlScope, now: datetime, reserved_for: timedelta) -> bool:
+    """Tell whether whoever reserved the last number may still publish a list with it."""
     published = max((crl.number for crl in scope.published), default=0)
     if scope.reserved_at is None or scope.last_number <= published:
         return False
-    return timedelta(0) <= now - scope.reserved_at < _RESERVED_FOR
+    return timedelta(0) <= now - scope.reserved_at < reserved_for
 
 
 def _base_due(

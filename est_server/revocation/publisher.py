@@ -15,29 +15,85 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
 
 from est_server.errors import Conflict, EstServerError
 from est_server.ports.crl import PublishedCrl, crl_file
 from est_server.revocation.documents import Document, document
-from est_server.revocation.planning import extent_of, plan
+from est_server.revocation.planning import extent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from est_server.ports.clock import Clock
-    from est_server.ports.crl import CrlKind, CrlScope
+    from est_server.ports.crl import CrlKind, Crls, CrlScope
     from est_server.ports.ledger import Ledger
     from est_server.ports.publisher import Publisher
-    from est_server.revocation.issuer import CrlIssuer
     from est_server.revocation.planning import Plan
 
 log = structlog.get_logger("crl")
 
 _AGAIN_AFTER = 5.0  # seconds after a failure, which would come back at once
 _REST = 2.0  # times as long as it took to make a list, so that bulk revocation does not take it all
+
+
+class ListMaker(Protocol):
+    """What makes the lists of one CA: its CRLs, or its compact sets."""
+
+    @property
+    def ca(self) -> str:
+        """Name of the CA in server.yaml."""
+        ...
+
+    @property
+    def key_identifier(self) -> bytes:
+        """Of the key that signs."""
+        ...
+
+    @property
+    def kinds(self) -> Sequence[CrlKind]:
+        """What is published in a scope."""
+        ...
+
+    def all_shards(self) -> Iterator[int]:
+        """Yield the shards that there have to be."""
+        ...
+
+    def makes(self, shard: int) -> bool:
+        """Tell whether the lists of a shard that is there are made here."""
+        ...
+
+    def only_at(self, shard: int) -> str | None:
+        """Return the URL that certificates of a partial list name."""
+        ...
+
+    def plan(self, scope: CrlScope, now: datetime, *, changed: bool, forced: bool) -> Plan | None:
+        """Return what is due; see `est_server.revocation.planning.plan`."""
+        ...
+
+    def rests_after(self, due: Plan) -> bool:
+        """Tell whether these lists took so long that the next should not follow at once."""
+        ...
+
+    def next_update(self, due: Plan, kind: CrlKind) -> datetime:
+        """Return when a list of this plan ends."""
+        ...
+
+    async def make(
+        self, crls: Crls, scope: CrlScope, number: int, due: Plan
+    ) -> tuple[int, dict[CrlKind, bytes]]:
+        """Return the last event that the lists show, and the lists, signed.
+
+        Raises:
+            BackendUnavailable: ``ca.signature``, ``compact-set.build``, ``ledger.unavailable``.
+        """
+        ...
+
+
+Maker = TypeVar("Maker", bound=ListMaker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +111,7 @@ class Publication:
 
 
 @dataclass(slots=True)
-class CrlPublisher:
+class CrlPublisher(Generic[Maker]):
     """Publishes the lists of this server's CAs.
 
     Attributes:
@@ -66,7 +122,7 @@ class CrlPublisher:
         documents: the newest lists by the name of their file.
     """
 
-    issuers: Mapping[str, CrlIssuer]
+    issuers: Mapping[str, Maker]
     ledger: Ledger
     outlets: Mapping[str, Publisher]
     clock: Clock
@@ -106,7 +162,7 @@ class CrlPublisher:
         sequence = 0 if last is None else last.sequence
         by_issuer: dict[str, list[CrlScope]] = {name: [] for name in self.issuers}
         for scope in await self.ledger.crls.scopes():
-            if scope.ca in by_issuer:
+            if scope.ca in by_issuer and self.issuers[scope.ca].makes(scope.shard):
                 by_issuer[scope.ca].append(scope)
         done = await asyncio.gather(
             *(
@@ -117,11 +173,11 @@ class CrlPublisher:
         return [publication for publications in done for publication in publications]
 
     async def _scopes(
-        self, issuer: CrlIssuer, scopes: Sequence[CrlScope], sequence: int, *, forced: bool
+        self, issuer: ListMaker, scopes: Sequence[CrlScope], sequence: int, *, forced: bool
     ) -> list[Publication]:
         done: list[Publication] = []
         for scope in scopes:
-            name = crl_file(scope.ca, scope.shard, "base")
+            name = crl_file(scope.ca, scope.shard, issuer.kinds[0])
             if not self._rests(name):
                 with self._failures(name, name):
                     done += await self._publish(issuer, scope, name, sequence, forced=forced)
@@ -143,14 +199,14 @@ class CrlPublisher:
                       hint=error.hint)  # fmt: skip
 
     async def _publish(
-        self, issuer: CrlIssuer, scope: CrlScope, name: str, sequence: int, *, forced: bool
+        self, issuer: ListMaker, scope: CrlScope, name: str, sequence: int, *, forced: bool
     ) -> list[Publication]:
         now = self.clock()
         if scope.last_number == self._given_up.get(name):
             scope = replace(scope, reserved_at=None)
         shown = max((crl.extent.sequence for crl in scope.published), default=0)
         changed = await self._changed(scope, name, shown, sequence)
-        due = plan(scope, issuer.times, now, changed=changed, forced=forced)
+        due = issuer.plan(scope, now, changed=changed, forced=forced)
         if due is None:
             return []
         begin = asyncio.get_running_loop().time()
@@ -173,23 +229,16 @@ class CrlPublisher:
             log.info("crl.published", ca=crl.ca, shard=crl.shard, kind=crl.kind, number=crl.number,
                      octets=crl.size)  # fmt: skip
         took = asyncio.get_running_loop().time() - begin
-        if not due.base or issuer.times.complete_follows:
+        if issuer.rests_after(due):
             self._rest(name, _REST * took)
         return [Publication(crl, waited) for crl, _ in lists]
 
     async def _make(
-        self, issuer: CrlIssuer, scope: CrlScope, number: int, due: Plan
+        self, issuer: ListMaker, scope: CrlScope, number: int, due: Plan
     ) -> list[tuple[PublishedCrl, bytes]]:
         base = due.refers_to
-        snapshot = await self.ledger.crls.snapshot(
-            scope.ca,
-            scope.shard,
-            now=due.leaves_out,
-            since=None if base is None else base.extent,
-            complete=due.base,
-        )
-        ders = await issuer.lists(scope, number, due, snapshot)
-        extent, at = extent_of(due, snapshot.sequence), self.clock()
+        sequence, ders = await issuer.make(self.ledger.crls, scope, number, due)
+        extent, at = extent_of(due, sequence), self.clock()
 
         def published(kind: CrlKind, der: bytes) -> PublishedCrl:
             return PublishedCrl(
@@ -221,19 +270,17 @@ class CrlPublisher:
         first = next((event for event in events if event.ca == ca), None)
         return None if first is None else max(0.0, (self.clock() - first.at).total_seconds())
 
-    async def _floor(self, issuer: CrlIssuer, scope: CrlScope, name: str) -> int:
+    async def _floor(self, issuer: ListMaker, scope: CrlScope, name: str) -> int:
         """Return the highest number outside: a ledger that was restored may know a lower one."""
         if name not in self._floors:
             outlet = self.outlets.get(issuer.ca)
-            kinds: tuple[CrlKind, ...] = ("base", "delta")
-            names = [crl_file(scope.ca, scope.shard, kind) for kind in kinds]
+            names = [crl_file(scope.ca, scope.shard, kind) for kind in issuer.kinds]
             found = [0] if outlet is None else [await outlet.number(one) for one in names]
             self._floors[name] = max(found)
         return self._floors[name]
 
-    async def _bring_out(self, issuer: CrlIssuer, scope: CrlScope) -> None:
-        kinds: tuple[CrlKind, ...] = ("base", "delta")
-        for kind in kinds:
+    async def _bring_out(self, issuer: ListMaker, scope: CrlScope) -> None:
+        for kind in issuer.kinds:
             newest, name = scope.newest(kind), crl_file(scope.ca, scope.shard, kind)
             held = self.documents.get(name)
             if newest is not None and (held is None or held.crl.number < newest.number):

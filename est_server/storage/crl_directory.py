@@ -1,4 +1,4 @@
-"""A directory of CRLs, for a web server of its own, a mirror or a mounted bucket.
+"""A directory of CRLs and compact sets, for a web server of its own, a mirror or a mounted bucket.
 
 A list is written beside the one that it replaces, made durable, then renamed over it; whoever reads
 sees the old one or the new one. Two processes take turns by a lock on a file of its own.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from est_server.errors import BackendUnavailable, Malformed
+from est_server.wire.compact_set import read_compact_set
 from est_server.wire.crl_reading import read_crl
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class CrlDirectory:
         except FileNotFoundError:
             return 0
         try:
-            return read_crl(der).number
+            return (read_compact_set if name.endswith(".set") else read_crl)(der).number
         except Malformed:
             return 0  # nobody can use it
 

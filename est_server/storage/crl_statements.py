@@ -5,7 +5,7 @@ A scope is a CA's complete list, which is every shard, or one shard: two forms o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     and_,
@@ -24,6 +24,7 @@ from est_server.storage.revocation_tables import (
     crls,
     revocation_entries,
 )
+from est_server.storage.tables import certificates, requests
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -105,3 +106,18 @@ _ENDED = _SAME.where(_e.sequence <= _p("since_sequence"), _e.not_after >= _p("en
 _SHOWN = _SAME.where(_e.sequence > _p("shown_after"), _e.sequence <= _p("shown_up_to"))
 ENDED_BETWEEN = {True: _ENDED, False: _ENDED.where(_SHARD)}
 SHOWN_BETWEEN = {True: _SHOWN, False: _SHOWN.where(_SHARD)}
+
+# -- what compact sets are made of -----------------------------------------------------------------
+# one string of all serial numbers: a row for each of a million would take the interpreter's lock a
+# million times, beside an event loop that answers OCSP
+_c = certificates.c
+_NOTHING: Any = literal_column("''")  # a statement holds no values of its own
+_SERIALS = select(
+    func.aggregate_strings(_c.serial_number, _NOTHING), func.min(_c.not_before)
+).where(_c.ca == _p("of_ca"), _c.not_after >= _p("ends_from"))
+_GOOD: ColumnElement[str] = literal_column("'good'")
+SERIALS_GOOD = _SERIALS.where(_c.status == _GOOD)
+SERIALS_NOT_GOOD = _SERIALS.where(_c.status != _GOOD)
+_r = requests.c
+_UNDER_WAY: ColumnElement[bool] = literal_column("state IN ('reserved', 'parked')")
+SERIALS_UNDER_WAY = select(_r.serial_number, _r.state).where(_r.ca == _p("of_ca"), _UNDER_WAY)

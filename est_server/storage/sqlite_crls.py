@@ -6,10 +6,18 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from est_server.errors import Conflict
-from est_server.ports.crl import COMPLETE, CrlScope, Entry, Extent, PublishedCrl, Snapshot
+from est_server.ports.crl import (
+    COMPLETE,
+    CrlScope,
+    Entry,
+    Extent,
+    PublishedCrl,
+    Snapshot,
+    Universe,
+)
 from est_server.storage import crl_statements as sql
 from est_server.storage import revocation_statements as revocation
 from est_server.storage import rows
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from est_server.ports.crl import CrlKind, Crls
     from est_server.storage.group_commit import GroupCommit
     from est_server.storage.sqlite_reads import SqliteReads
+
+Found = TypeVar("Found")
 
 _PIECE = 16384  # entries that are joined at once: enough to be fast, little enough to be small
 _BUSY_FOR = 2.0
@@ -80,15 +90,23 @@ class SqliteCrls:
 
     async def changed(self, ca: str, shard: int, *, after: int) -> bool:
         values = {"of_ca": ca, "shard": shard, "since_sequence": after}
-        return await self._reads.one(sql.CHANGED[shard == COMPLETE], values) is not None
+        return await self._reads.one(sql.CHANGED[shard <= COMPLETE], values) is not None
 
     async def snapshot(
         self, ca: str, shard: int, *, now: Extent, since: Extent | None, complete: bool
     ) -> Snapshot:
-        def work() -> Snapshot:
+        return await self._at_one_moment(
+            lambda db: _snapshot(db, ca, shard, now, since, complete=complete)
+        )
+
+    async def universe(self, ca: str, *, ends_from: datetime) -> Universe:
+        return await self._at_one_moment(lambda db: _universe(db, ca, ends_from))
+
+    async def _at_one_moment(self, read: Callable[[sqlite3.Connection], Found]) -> Found:
+        def work() -> Found:
             with closing(connect(self._path, wait=_BUSY_FOR)) as db:
                 db.execute("BEGIN")
-                return _snapshot(db, ca, shard, now, since, complete=complete)
+                return read(db)
 
         try:
             return await asyncio.to_thread(work)
@@ -146,8 +164,7 @@ def _snapshot(
         "expired_before": rows.stamp(now.expired_before),
         "listed_up_to": now.listed_up_to,
     }
-    row = find(db, revocation.LAST_SEQUENCE, {})
-    sequence = 0 if row is None else int(row[0])
+    sequence = _last_sequence(db)
     pieces = _pieces(db, values, whole=whole) if complete else None
     if since is None:
         return Snapshot(sequence, pieces, ())
@@ -163,6 +180,29 @@ def _snapshot(
     statements = (sql.CHANGED_SINCE[whole], sql.ENDED_BETWEEN[whole], sql.SHOWN_BETWEEN[whole])
     changed = [_entry(row) for one in statements for row in find_all(db, one, values)]
     return Snapshot(sequence, pieces, changed)
+
+
+def _last_sequence(db: sqlite3.Connection) -> int:
+    row = find(db, revocation.LAST_SEQUENCE, {})
+    return 0 if row is None else int(row[0])
+
+
+def _universe(db: sqlite3.Connection, ca: str, ends_from: datetime) -> Universe:
+    values = {"of_ca": ca, "ends_from": rows.stamp(ends_from)}
+    serials, begins = {}, []
+    for good, query in ((True, sql.SERIALS_GOOD), (False, sql.SERIALS_NOT_GOOD)):
+        (found,) = find_all(db, query, values)
+        serials[good] = bytes.fromhex(found[0] or "")
+        if found[1] is not None:
+            begins.append(found[1])
+    for row in find_all(db, sql.SERIALS_UNDER_WAY, {"of_ca": ca}):
+        serials[row["state"] == "reserved"] += bytes.fromhex(row["serial_number"])
+    return Universe(
+        sequence=_last_sequence(db),
+        good=serials[True],
+        not_good=serials[False],
+        begins=rows.time(min(begins)) if begins else None,
+    )
 
 
 def _pieces(db: sqlite3.Connection, values: dict[str, Any], *, whole: bool) -> list[bytes]:

@@ -2,9 +2,10 @@
 
 GET /crl/<ca>.crl, /crl/<ca>-delta.crl          the complete list, and its delta CRL
 GET /crl/<ca>-<n>.crl, /crl/<ca>-<n>-delta.crl  a partial list, and its delta CRL
+GET /crl/<ca>.set                               the compact set (docs/compact-set.md)
 
-A cache may keep a complete list until the next is due, and a delta CRL not at all without asking:
-asking costs an answer without a body as long as nothing has changed.
+A cache may keep a complete list or a set until the next is due, and a delta CRL not at all without
+asking: asking costs an answer without a body as long as nothing has changed.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.ports.clock import Clock
+    from est_server.ports.crl import CrlKind
     from est_server.revocation.documents import Document
 
 PATH = "/crl/"
 _TYPE = "application/pkix-crl"  # RFC 2585 4
+_TYPES = {"compact": "application/cms; encapsulatingContent=signedData"}  # RFC 7193 3
 _AT_ONCE = timedelta(seconds=1)
 """Long enough for a cache to answer a crowd, too short to matter."""
 
@@ -38,13 +41,13 @@ class CrlEndpoint:
 
     Attributes:
         documents: by the name of their file; the publisher replaces them.
-        keep: by CA, how long after its thisUpdate a complete list is not replaced; without a CA
-            its lists may be replaced at any time.
+        keep: by CA and kind, how long after its thisUpdate a list is not replaced; what is not
+            named may be replaced at any time.
         clock: the time.
     """
 
     documents: Mapping[str, Document]
-    keep: Mapping[str, timedelta]
+    keep: Mapping[tuple[str, CrlKind], timedelta]
     clock: Clock
 
     def answer(self, request: web.BaseRequest) -> web.Response:
@@ -59,7 +62,7 @@ class CrlEndpoint:
         headers = self._headers(found, etag)
         if _unchanged(request, etag, headers[hdrs.LAST_MODIFIED]):
             return web.Response(status=304, headers=headers)
-        headers[hdrs.CONTENT_TYPE] = _TYPE
+        headers[hdrs.CONTENT_TYPE] = _TYPES.get(found.crl.kind, _TYPE)
         if packed:
             headers[hdrs.CONTENT_ENCODING] = "gzip"
         return web.Response(body=found.compressed if packed else found.der, headers=headers)
@@ -67,7 +70,7 @@ class CrlEndpoint:
     def _headers(self, found: Document, etag: str) -> dict[str, str]:
         crl, now = found.crl, self.clock()
         until = now + _AT_ONCE
-        if crl.kind == "base" and (keep := self.keep.get(crl.ca)) is not None:
+        if (keep := self.keep.get((crl.ca, crl.kind))) is not None:
             until = max(until, crl.this_update + keep)
         age = max(0, int((min(until, crl.next_update) - now).total_seconds()))
         headers: dict[str, str] = {

@@ -33,10 +33,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from est_server.errors import Malformed
+from est_server.wire.cms_by_ca import decode_signed, verify_by_ca
 from est_server.wire.ribbon import BAND, MOST_SIEVE, Filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from cryptography import x509
 
 CONTENT_TYPE = "2.25.139285283238781527242952579486068001627"
 """Of the CMS content: a UUID as OID (X.667), which nobody has to register."""
@@ -166,6 +169,24 @@ def decode_compact_set(octets: bytes) -> CompactSet:
         not_good=not_good,
         filter=Filter(seed, tuple(next(cut) for _ in range(columns)), next(cut)),
     )
+
+
+def read_compact_set(der: bytes) -> CompactSet:
+    """Return the set in a signed message, whoever signed it.
+
+    Raises:
+        Malformed: as in `decode_compact_set` and `est_server.wire.cms_by_ca.decode_signed`.
+    """
+    return decode_compact_set(decode_signed(der, CONTENT_TYPE, most_octets=MOST_OCTETS)[0])
+
+
+def verify_compact_set(der: bytes, ca: x509.Certificate) -> CompactSet:
+    """Return the set in a message that the key of `ca` has signed.
+
+    Raises:
+        Malformed: as in `decode_compact_set` and `est_server.wire.cms_by_ca.verify_by_ca`.
+    """
+    return decode_compact_set(verify_by_ca(der, CONTENT_TYPE, ca, most_octets=MOST_OCTETS))
 
 
 def _cuts(octets: bytes, *sizes: int) -> Iterator[bytes]:

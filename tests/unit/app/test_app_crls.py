@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from est_server.app.crls import crl_pointers, crl_section, open_crls
@@ -124,4 +126,25 @@ def test_followers_are_told_which_list_shows_a_revocation(
     crls = open_crls(configuration, {"issuing": authority}, None)
     assert crls.described() == {"issuing": {"delta": delta, "complete": complete}}
     # what may change at any time is kept by no cache until the next is due
-    assert ("issuing" in crls.endpoint().keep) is kept
+    assert (("issuing", "base") in crls.endpoint().keep) is kept
+
+
+def test_compact_sets_are_made_only_where_they_are_asked_for(configured):
+    configuration, authority = configured("{}\n    compact: {every: 10m, lifetime: 1h, lag: 20m}")
+    crls = open_crls(configuration, {"issuing": authority}, None)
+    (issuer,) = crls.compact.issuers.values()
+    times = (issuer.times.every, issuer.times.lifetime, issuer.times.lag)
+    assert times == tuple(timedelta(minutes=minutes) for minutes in (10, 60, 20))
+    assert crls.endpoint().keep["issuing", "compact"] == timedelta(minutes=10)
+    configuration, authority = configured("{}")
+    assert not open_crls(configuration, {"issuing": authority}, None).compact.issuers
+
+
+def test_sets_that_a_ca_can_not_sign_are_a_mistake_with_its_place(configured):
+    configuration, authority = configured("{enabled: false}\n    compact: {}", signs=False)
+    with pytest.raises(ConfigurationError) as refused:
+        open_crls(configuration, {"issuing": authority}, None)
+    (problem,) = refused.value.problems
+    assert problem.code == "E270"
+    line = configuration.document.text.split("\n")[problem.position.line - 1]
+    assert line.strip() == "compact: {}"

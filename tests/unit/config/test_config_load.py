@@ -215,6 +215,16 @@ def system_anchors(world: World) -> Position:
     return change(DEVICE, "credential: {}", method, "acme")(world)
 
 
+def back_dated(old, new, at):
+    """Ask for compact sets, and for certificates that begin before they would know of them."""
+
+    def make(world):
+        change("server.yaml", "passphrase", "compact: {lag: 1h}\n    passphrase", "compact")(world)
+        return change(DEVICE, old, new, at)(world)
+
+    return make
+
+
 def collision(world: World) -> Position:
     """Return a mistake: a CA has the name that another gives to a partial list."""
     text = world.read("server.yaml")
@@ -379,6 +389,20 @@ MISTAKES = [
         ),
     ),
     ("E271", collision),
+    (
+        "E104",
+        change(
+            "server.yaml",
+            "passphrase",
+            "compact: {lifetime: 1h, every: 1h}\n    passphrase",
+            "compact",
+        ),
+    ),
+    (
+        "E104",
+        change("server.yaml", "passphrase", "compact: {lag: 14m}\n    passphrase", "14m"),
+    ),
+    ("E272", back_dated("90d}", "90d, backdate: 51m}", "51m")),
     (
         "W270",
         change("server.yaml", "passphrase", "crl: {interval: 13h}\n    passphrase", "13h"),

@@ -26,7 +26,7 @@ def crl(kind="base", *, at=MADE, lives=24 * HOUR):
 class Endpoint:
     def __init__(self, documents, keep=None):
         self.now = NOW
-        keep = {"ca": 8 * HOUR} if keep is None else keep
+        keep = {("ca", "base"): 8 * HOUR, ("ca", "compact"): HOUR} if keep is None else keep
         self.endpoint = CrlEndpoint(documents, keep, lambda: self.now)
 
     def get(self, name="ca.crl", method="GET", **headers):
