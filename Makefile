@@ -8,7 +8,7 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 
 PACKAGES += haproxy
 
-.PHONY: run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
+.PHONY: ca-table run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -44,6 +44,11 @@ propagation: $(VENV)/.tested
 # 100,000 certificates revoked at once, through kill -9
 bulk: $(VENV)/.tested
 	BULK=$(or $(INPUTS),100000) $(BIN)/python -m pytest -s tests/contract/test_revocation_bulk.py
+
+# which CA backends show which cases of their contract
+ca-table: $(VENV)/.tested
+	$(BIN)/python -m pytest -q -p est_server.testing.table --ca-table -k "CaContract or test_case" \
+		tests/contract
 
 # the long forms of what `make test` does in short: 100,000 inputs for the codecs together and as
 # many for the HTTP surface, none slower than 50 ms of processor time; 200 kills under load

@@ -14,18 +14,17 @@ A parked order is asked about again until its CA can tell (`est_server.enrollmen
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from est_server.errors import BackendRejected, BackendUnavailable, Conflict, EstServerError, Pending
-from est_server.pki.check import check_issued
+from est_server.pki.check import check_issued, signed_by
 from est_server.pki.names import name_text
 from est_server.ports.ledger import CertificateRecord
 
@@ -209,14 +208,6 @@ def issuer_of(certificate: x509.Certificate, known: CaCertificates) -> x509.Cert
         if signed_by(certificate, issuer):
             return issuer
     return None
-
-
-def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Tell whether `issuer` signed `certificate`."""
-    with suppress(*_UNREADABLE, InvalidSignature):
-        certificate.verify_directly_issued_by(issuer)
-        return True
-    return False
 
 
 def refused_certificate(request: RequestRecord, certificate: x509.Certificate) -> CertificateRecord:

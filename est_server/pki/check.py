@@ -107,6 +107,15 @@ def check_issued(
         ) from error
 
 
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Tell whether `issuer` signed `certificate`."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def _read(certificate: x509.Certificate) -> tuple[bytes, Extensions]:
     """Return the DER of the key, and the extensions; a CA may send what can't be read."""
     try:

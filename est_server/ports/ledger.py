@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from est_server.ports.revocation import RevocationReason, Revocations
     from est_server.ports.rollover import Rollovers
     from est_server.ports.supersession import Supersession, Supersessions
+    from est_server.ports.upstream import UpstreamRevocations
 
 Operation = Literal["simpleenroll", "simplereenroll", "serverkeygen", "ocsp-responder"]
 """What a certificate was asked for with; ``ocsp-responder`` is this server asking for itself."""
@@ -234,6 +235,11 @@ class Ledger(Protocol):
     @property
     def orders(self) -> Orders:
         """What CAs elsewhere were asked for."""
+        ...
+
+    @property
+    def upstream(self) -> UpstreamRevocations:
+        """How far revocations have been carried to the CAs."""
         ...
 
     @property

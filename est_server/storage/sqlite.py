@@ -24,6 +24,7 @@ from est_server.storage.sqlite_reads import SqliteReads
 from est_server.storage.sqlite_revocation import SqliteRevocations
 from est_server.storage.sqlite_rollover import SqliteRollovers
 from est_server.storage.sqlite_supersession import SqliteSupersessions
+from est_server.storage.sqlite_upstream import SqliteUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,7 @@ class SqliteLedger:
         self.supersessions = SqliteSupersessions(self._reads, self._writer)
         self.crls = SqliteCrls(path, self._reads, self._writer)
         self.rollovers = SqliteRollovers(self._reads, self._writer)
+        self.upstream = SqliteUpstream(self._reads, self._writer)
 
     # -- one enrollment ---------------------------------------------------------------------
 

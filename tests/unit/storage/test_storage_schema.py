@@ -28,6 +28,7 @@ from est_server.storage import (
     schema,
     statements,
     supersession_statements,
+    upstream_statements,
 )
 from est_server.storage.schema import SchemaStatus, schema_status, upgrade_schema
 from est_server.storage.sqlite import SqliteLedger
@@ -44,6 +45,7 @@ MODULES = (
     crl_statements,
     rollover_statements,
     order_statements,
+    upstream_statements,
 )
 
 

@@ -1,0 +1,110 @@
+"""The world of each backend, by its name: for the contract suite and for the kills."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from types import MappingProxyType
+
+from backends.soft import SoftBackend, SoftSettings
+from est_server.pki.authority import encrypt_key
+from est_server.ports.ca import BackendContext
+from est_server.testing.issuer import FakeIssuer
+from est_server.testing.scripted import ForgetfulWorld, RepeatingWorld, ScriptedWorld
+
+PASSPHRASE = b"contract"
+IN_PROCESS = "its key is here and it signs within the call: there is no answer to be lost"
+EXACT = "it signs exactly what it is given, and nobody stands between it and this server"
+
+
+class SoftWorld:
+    """A soft CA; its books are the ledger's, for nothing leaves it before that."""
+
+    impossible = MappingProxyType(
+        {
+            "lost-reply": IN_PROCESS,
+            "timeout-after-accept": IN_PROCESS,
+            "throttle": "it has no limit of its own",
+            "wrong-key": EXACT,
+            "wrong-names": EXACT,
+            "wrong-validity": EXACT,
+            "wrong-issuer": EXACT,
+            "unavailable-then-back": "its key is in memory once it is open",
+        }
+    )
+
+    def __init__(self, folder, clock):
+        self.folder, self.clock, self._open = folder, clock, []
+        self._issuer = FakeIssuer.in_folder(folder)
+        (folder / "passphrase").write_bytes(PASSPHRASE)
+        (folder / "ca.key").write_bytes(encrypt_key(self._issuer.issuing.key, PASSPHRASE))
+        (folder / "ca.key").chmod(0o600)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    def open(self):
+        settings = SoftSettings.model_validate(
+            {
+                "certificate": "issuing.pem",
+                "key": "file:ca.key",
+                "passphrase": "file:passphrase",
+                "chain": ["root.pem"],
+            }
+        )
+        made = SoftBackend().open(settings, BackendContext("ca", self.folder, self.clock))
+        self._open.append(_Counting(made))
+        return self._open[-1]
+
+    async def fail(self, fault):
+        match fault:
+            case "unavailable":
+                (self.folder / "ca.key").rename(self.folder / "ca.key.away")
+            case "refused":
+                self._open[-1].refuse = True
+            case _:
+                raise NotImplementedError(fault)
+
+    async def heal(self):
+        away = self.folder / "ca.key.away"
+        if away.exists():
+            away.rename(self.folder / "ca.key")
+
+    async def issued(self):
+        return [certificate for made in self._open for certificate in made.made]
+
+    async def revoked(self):
+        return set()
+
+
+class _Counting:
+    """The authority, with the certificates it made; its plan can be made one that it refuses."""
+
+    def __init__(self, authority):
+        self._authority, self.made, self.refuse = authority, [], False
+
+    def __getattr__(self, name):
+        return getattr(self._authority, name)
+
+    async def issue(self, order):
+        if self.refuse:
+            self.refuse = False
+            order = _outliving(order)
+        self.made.append(await self._authority.issue(order))
+        return self.made[-1]
+
+
+def _outliving(order):
+    late = order.plan.not_after + timedelta(days=36500)
+    return replace(order, plan=replace(order.plan, not_after=late))
+
+
+WORLDS = {
+    "soft": SoftWorld,
+    "scripted": ScriptedWorld,
+    "scripted-repeats": RepeatingWorld,
+    "scripted-forgets": ForgetfulWorld,
+}

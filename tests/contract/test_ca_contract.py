@@ -1,0 +1,27 @@
+"""Every CA backend, case by case; `make ca-table` prints what each of them shows."""
+
+from __future__ import annotations
+
+from ca_worlds import ForgetfulWorld, RepeatingWorld, ScriptedWorld, SoftWorld
+
+from est_server.testing import CaContract
+
+
+class TestSoft(CaContract):
+    backend = "soft"
+    world = SoftWorld
+
+
+class TestScripted(CaContract):
+    backend = "scripted"
+    world = ScriptedWorld
+
+
+class TestScriptedThatRepeats(CaContract):
+    backend = "scripted-repeats"
+    world = RepeatingWorld
+
+
+class TestScriptedThatForgets(CaContract):
+    backend = "scripted-forgets"
+    world = ForgetfulWorld
