@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 
+from fake_openbao import FakeOpenBao, running
+
+from backends.openbao import OpenBaoBackend, OpenBaoSettings
 from backends.soft import SoftBackend, SoftSettings
 from est_server.pki.authority import encrypt_key
 from est_server.ports.ca import BackendContext
@@ -102,7 +106,45 @@ def _outliving(order):
     return replace(order, plan=replace(order.plan, not_after=late))
 
 
+class OpenBaoWorld:
+    """A role of the fake OpenBao, over HTTP."""
+
+    impossible = MappingProxyType({})
+
+    def __init__(self, folder, clock):
+        self.folder, self.clock, self._fake = folder, clock, FakeOpenBao(folder)
+
+    async def __aenter__(self):
+        (self.folder / "token").write_text("hvs.contract")
+        self._fake.logins.append("hvs.contract")
+        self._running = AsyncExitStack()
+        self._url = await self._running.enter_async_context(running(self._fake))
+        return self
+
+    async def __aexit__(self, *_):
+        await self._running.aclose()
+
+    def open(self):
+        settings = OpenBaoSettings.model_validate(
+            {"url": self._url, "auth": {"token": "file:token"}, "role": "devices"}
+        )
+        return OpenBaoBackend().open(settings, BackendContext("ca", self.folder, self.clock))
+
+    async def fail(self, fault):
+        self._fake.fault = "sealed" if fault == "unavailable" else fault
+
+    async def heal(self):
+        self._fake.heal()
+
+    async def issued(self):
+        return self._fake.certificates()
+
+    async def revoked(self):
+        return {one.serial_number for one in self._fake.certificates("revoked")}
+
+
 WORLDS = {
+    "openbao": OpenBaoWorld,
     "soft": SoftWorld,
     "scripted": ScriptedWorld,
     "scripted-repeats": RepeatingWorld,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ca_worlds import ForgetfulWorld, RepeatingWorld, ScriptedWorld, SoftWorld
+from ca_worlds import ForgetfulWorld, OpenBaoWorld, RepeatingWorld, ScriptedWorld, SoftWorld
 
 from est_server.testing import CaContract
 
@@ -25,3 +25,8 @@ class TestScriptedThatRepeats(CaContract):
 class TestScriptedThatForgets(CaContract):
     backend = "scripted-forgets"
     world = ForgetfulWorld
+
+
+class TestOpenBao(CaContract):
+    backend = "openbao"
+    world = OpenBaoWorld
