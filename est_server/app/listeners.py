@@ -65,15 +65,17 @@ async def listen(
     """
     host, port = host_and_port(address)
     protocols = http_server(handler, limits)
-    first = None if before is None else before(protocols)
-    factory: Callable[[], asyncio.BaseProtocol] = first or protocols
+    options: dict[str, Any] = {}
     if tls is not None:
         spoken, handshake_seconds = tls
-        factory = spoken.over(
-            protocols, handshake_seconds=handshake_seconds, shutdown_seconds=_SHUTDOWN_SECONDS
-        )
+        options = {
+            "ssl": spoken,
+            "ssl_handshake_timeout": handshake_seconds,
+            "ssl_shutdown_timeout": _SHUTDOWN_SECONDS,
+        }
+    first = None if before is None else before(protocols)
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(factory, host, port, backlog=_BACKLOG)
+    listener = await loop.create_server(first or protocols, host, port, backlog=_BACKLOG, **options)
     stack.push_async_callback(protocols.shutdown, _GRACE)
     stack.callback(protocols.pre_shutdown)
     if first is not None:

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from est_server.app.clock import system_clock
 from est_server.app.crls import crl_pointers
 from est_server.app.ocsp import ocsp_policy
+from est_server.enrollment.appraising import Appraiser
 from est_server.enrollment.authenticate import AttemptLimits, Authenticator
-from est_server.enrollment.rulebook import Rulebook
+from est_server.enrollment.rulebook import NonceLimits, Rulebook
 from est_server.errors import BackendUnavailable
 from est_server.pki.path import PathValidator
 from est_server.ports.ca import BackendContext, CertificateAuthority
@@ -137,6 +138,17 @@ def rulebook_of(
         ),
         idempotency_window=server.limits.idempotency_window,
         lenient_bodies=server.lenient_bodies,
+        appraiser=Appraiser(
+            policies={name: file.policy for name, file in configuration.policies.items()},
+            ledger=ledger,
+            time_limit=server.attestation.time_limit.total_seconds(),
+            clock=system_clock,
+        ),
+        nonces=NonceLimits(
+            server.attestation.most_nonces,
+            server.attestation.most_nonces_per_client,
+            server.limits.nonces_per_address,
+        ),
     )
 
 

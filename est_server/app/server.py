@@ -292,9 +292,11 @@ class Server:
         await self._node.report()
 
     async def _remember(self) -> None:
-        """Keep the profiles' texts, so that old decisions stay readable."""
+        """Keep the texts of profiles and policies, so that old decisions stay readable."""
         profiles = self._est.service.rulebook.profiles.values()
         texts = {profile.digest: (profile.name, profile.text) for profile in profiles}
+        policies = self._est.service.rulebook.appraiser.policies.values()
+        texts |= {policy.digest: (policy.name, policy.text) for policy in policies}
         await self._ledger.remember_profiles(texts, at=system_clock())
         metrics.RELOAD_SUCCESS.set(1)
         metrics.RELOAD_TIME.set_to_current_time()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -13,6 +13,12 @@ from est_server.cli.exit import OK, REFUSED
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
 from est_server.cli.output import show_json, show_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from importlib.metadata import EntryPoint
+
+T = TypeVar("T")
 
 app = command_group("The configuration: check, schema, show, reload.")
 
@@ -65,23 +71,47 @@ def check(
 
 @app.command()
 def schema(
-    kind: Annotated[Literal["server", "profile"], typer.Argument(help="Of which file.")],
+    kind: Annotated[Literal["server", "profile", "policy"], typer.Argument(help="Of which file.")],
 ) -> None:
     """Print the JSON Schema that editors check a file with.
 
     Example: est-server config schema profile > profiles/profile.schema.json
     """
-    from est_server.config.backends import BackendUnusableError, find_backend, installed
-    from est_server.config.schema import profile_schema, schema_text, server_schema
+    from est_server.config.backends import VERIFIERS, find_backend, find_verifier, installed
+    from est_server.config.schema import (
+        policy_schema,
+        profile_schema,
+        schema_text,
+        server_schema,
+    )
 
     if kind == "profile":
         print(schema_text(profile_schema()), end="")
         return
-    points, settings = installed(), {}
+    backends = _loadable(find_backend, installed())
+    verifiers = _loadable(find_verifier, installed(VERIFIERS))
+    found = (
+        policy_schema({name: one.policy_model for name, one in verifiers.items()})
+        if kind == "policy"
+        else server_schema(
+            {name: one.settings_model for name, one in backends.items()},
+            {name: one.settings_model for name, one in verifiers.items()},
+        )
+    )
+    print(schema_text(found), end="")
+
+
+def _loadable(
+    find: Callable[[str, Iterable[EntryPoint]], T], points: tuple[EntryPoint, ...]
+) -> dict[str, T]:
+    """Return what is installed by name; what can't be loaded here can't be configured here."""
+    from est_server.config.backends import BackendUnusableError
+
+    found = {}
     for point in points:
-        with suppress(BackendUnusableError):  # what can't be loaded here can't be configured here
-            settings[point.name] = find_backend(point.name, points).settings_model
-    print(schema_text(server_schema(settings)), end="")
+        with suppress(BackendUnusableError):
+            found[point.name] = find(point.name, points)
+    return found
 
 
 @app.command("show")

@@ -1,4 +1,4 @@
-"""CA backends, found by entry point and never imported by name."""
+"""CA backends and verifiers, found by entry point and never imported by name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from est_server.ports.ca import Backend
+    from est_server.ports.verifier import Verifier
 
 GROUP = "est_server.backends"
+VERIFIERS = "est_server.verifiers"
 
 
 class BackendUnusableError(Exception):
-    """A backend can't be had.
+    """A backend or a verifier can't be had.
 
     Attributes:
         code: E209 or E210.
@@ -28,9 +30,9 @@ class BackendUnusableError(Exception):
         self.hint = hint
 
 
-def installed() -> tuple[EntryPoint, ...]:
-    """Return the entry points of every backend that is installed."""
-    return tuple(entry_points(group=GROUP))
+def installed(group: str = GROUP) -> tuple[EntryPoint, ...]:
+    """Return the entry points of everything that is installed in a group."""
+    return tuple(entry_points(group=group))
 
 
 def find_backend(name: str, points: Iterable[EntryPoint]) -> Backend:
@@ -43,17 +45,34 @@ def find_backend(name: str, points: Iterable[EntryPoint]) -> Backend:
     Raises:
         BackendUnusableError: E210 without one or with two that differ; E209 if it can't be loaded.
     """
+    return cast("Backend", _found("backend", name, points))
+
+
+def find_verifier(name: str, points: Iterable[EntryPoint]) -> Verifier:
+    """Return the verifier of this name, loaded.
+
+    Args:
+        name: as policies have it.
+        points: what is installed.
+
+    Raises:
+        BackendUnusableError: as in `find_backend`.
+    """
+    return cast("Verifier", _found("verifier", name, points))
+
+
+def _found(kind: str, name: str, points: Iterable[EntryPoint]) -> object:
     points = tuple(points)
     fitting = {point.value: point for point in points if point.name == name}
     if not fitting:
         names = ", ".join(sorted({point.name for point in points})) or "none"
         raise BackendUnusableError(
-            "E210", f"no backend {name!r} is installed", f"installed: {names}"
+            "E210", f"no {kind} {name!r} is installed", f"installed: {names}"
         )
     if len(fitting) > 1:
         raise BackendUnusableError(
             "E210",
-            f"backend {name!r} is installed {len(fitting)} times",
+            f"{kind} {name!r} is installed {len(fitting)} times",
             f"uninstall all but one of {', '.join(sorted(fitting))}",
         )
     ((_, point),) = fitting.items()
@@ -63,11 +82,12 @@ def find_backend(name: str, points: Iterable[EntryPoint]) -> Backend:
         package = point.dist.name if point.dist is not None else "est-server"
         raise BackendUnusableError(
             "E209",
-            f"backend {name!r} can't be loaded: {error}",
+            f"{kind} {name!r} can't be loaded: {error}",
             f"pip install '{package}[{name}]'",
         ) from error
     except Exception as error:
         raise BackendUnusableError(
-            "E210", f"backend {name!r} can't be loaded: {error}", f"it comes from {point.value}"
+            "E210", f"{kind} {name!r} can't be loaded: {error}", f"it comes from {point.value}"
         ) from error
-    return cast("Backend", found() if isinstance(found, type) else found)
+    made: object = found() if isinstance(found, type) else found
+    return made

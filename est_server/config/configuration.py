@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from est_server.config.backends import installed
+from est_server.config.backends import VERIFIERS, installed
 from est_server.config.compact import check_backdates
 from est_server.config.connections import check_connections
 from est_server.config.crl import check_crl_names, lint_crl
 from est_server.config.files import Files
 from est_server.config.lints import lint_deltas, lint_pointers, lint_superseding
 from est_server.config.ocsp import lint_ocsp
+from est_server.config.policy_files import (
+    check_attested_profiles,
+    policy_names,
+    read_policies,
+)
 from est_server.config.profile_files import read_profiles
 from est_server.config.server import ServerModel
 from est_server.config.server_file import check_listeners, check_secrets, read_cas, read_trust
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from est_server.config.document import Document
+    from est_server.config.policy_files import PolicyFile
     from est_server.config.profile_files import ProfileFile
     from est_server.config.server_file import CaSettings
     from est_server.pki.path import TrustStore
@@ -44,6 +50,7 @@ class Configuration:
         ca_settings: CA name -> (backend, the instance of its `settings_model`).
         trust: trust stores by name.
         profiles: by name, which is the file's stem.
+        policies: appraisal policies by name, which is the file's stem.
         rules: compiled, by the profile's name.
         approvals: `approval.when` of the profiles that have it, compiled, by the profile's name.
         labels: URL label (None: without one) -> profile name.
@@ -59,6 +66,7 @@ class Configuration:
     ca_settings: Mapping[str, CaSettings]
     trust: Mapping[str, TrustStore] = field(repr=False)
     profiles: Mapping[str, ProfileFile]
+    policies: Mapping[str, PolicyFile]
     rules: Mapping[str, tuple[CelRule, ...]] = field(repr=False)
     approvals: Mapping[str, CelRule] = field(repr=False)
     labels: Mapping[str | None, str]
@@ -69,7 +77,9 @@ class Configuration:
     @property
     def sources(self) -> dict[str, str]:
         """The texts that warnings point into, for `est_server.config.problems.render`."""
-        documents = (self.document, *(profile.document for profile in self.profiles.values()))
+        documents = [self.document]
+        documents += [profile.document for profile in self.profiles.values()]
+        documents += [policy.document for policy in self.policies.values()]
         return {document.file: document.text for document in documents}
 
     def compile(self, issuers: Mapping[str, Issuer]) -> dict[str, Profile]:
@@ -121,12 +131,18 @@ class Configuration:
                 yield Problem(profile.document.value(*path), "E270", text, hint)
 
 
-def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configuration:
+def load(
+    path: Path,
+    *,
+    backends: Iterable[EntryPoint] | None = None,
+    verifiers: Iterable[EntryPoint] | None = None,
+) -> Configuration:
     """Read server.yaml and everything it names; nothing is opened, no secret is read.
 
     Args:
         path: server.yaml.
         backends: entry points of the CA backends; None: those that are installed.
+        verifiers: entry points of the verifiers of evidence, likewise.
 
     Raises:
         ConfigurationError: with every problem of every file in one run, warnings included.
@@ -142,8 +158,12 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
         check_secrets(files, document, server, cas)
         check_listeners(files, document, server)
     trust = read_trust(files, document)
-    # 3 the profiles
+    # 3 the policies and the profiles
+    points = installed(VERIFIERS) if verifiers is None else tuple(verifiers)
+    policies = read_policies(files, document, trust, points)
     profiles = read_profiles(files, document)
+    known = policy_names(files, document)
+    files.extend(check_attested_profiles(profiles.files, policies, known))
     if server is not None:
         files.extend(lint_pointers(document, server, profiles.files))
         files.extend(check_crl_names(document, server))
@@ -165,6 +185,7 @@ def load(path: Path, *, backends: Iterable[EntryPoint] | None = None) -> Configu
         ca_settings=MappingProxyType(cas),
         trust=MappingProxyType(trust),
         profiles=MappingProxyType(profiles.files),
+        policies=MappingProxyType(policies),
         rules=MappingProxyType(profiles.rules),
         approvals=MappingProxyType(profiles.approvals),
         labels=MappingProxyType(profiles.labels),

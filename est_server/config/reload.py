@@ -10,7 +10,7 @@ from est_server.errors import Problem
 if TYPE_CHECKING:
     from est_server.config.configuration import Configuration
 
-_AT_ONCE = ("limits", "log", "realm", "lenient_bodies", "credentials")
+_AT_ONCE = ("limits", "log", "realm", "lenient_bodies", "credentials", "attestation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Changes:
         profiles_added: names.
         profiles_removed: names.
         profiles_changed: names of those whose text differs.
+        policies: names of the appraisal policies that were added, removed or changed.
         trust: names of the trust stores that were added, removed or changed.
         settings: paths in server.yaml that take effect at once, such as ``limits``.
         certificates: whether a listener presents another certificate.
@@ -31,6 +32,7 @@ class Changes:
     profiles_added: tuple[str, ...]
     profiles_removed: tuple[str, ...]
     profiles_changed: tuple[str, ...]
+    policies: tuple[str, ...]
     trust: tuple[str, ...]
     settings: tuple[str, ...]
     certificates: bool
@@ -52,6 +54,11 @@ def compare(old: Configuration, new: Configuration) -> Changes:
             for name in sorted(after.keys() & before.keys())
             if after[name].text != before[name].text
         ),
+        policies=tuple(
+            name
+            for name in sorted(old.policies.keys() | new.policies.keys())
+            if _text(old, name) != _text(new, name)
+        ),
         trust=tuple(
             name
             for name in sorted(old.trust.keys() | new.trust.keys())
@@ -61,6 +68,11 @@ def compare(old: Configuration, new: Configuration) -> Changes:
         certificates=_presented(old) != _presented(new),
         restart=tuple(_restart(old, new)),
     )
+
+
+def _text(configuration: Configuration, policy: str) -> str | None:
+    found = configuration.policies.get(policy)
+    return None if found is None else found.policy.text
 
 
 def _settings(old: Configuration, new: Configuration) -> list[str]:

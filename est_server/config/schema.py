@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from est_server.attestation.policy import PolicyModel
 from est_server.config.server import ServerModel, rate_text
 from est_server.ports.ephemeral import Budget
 from est_server.ports.scalars import duration_text
@@ -31,25 +32,58 @@ def profile_schema() -> dict[str, Any]:
     return _schema(ProfileModel, "est-server profile")
 
 
-def server_schema(backends: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+def server_schema(
+    backends: Mapping[str, type[BaseModel]], verifiers: Mapping[str, type[BaseModel]]
+) -> dict[str, Any]:
     """Return the schema of ``server.yaml``.
 
     Args:
         backends: settings models by backend name.
+        verifiers: settings models by verifier name.
     """
     schema = _schema(ServerModel, "est-server server.yaml")
     definitions: dict[str, Any] = schema["$defs"]
-    shared = dict(definitions["Ca"]["properties"])
-    choices: list[dict[str, Any]] = []
-    for name, model in sorted(backends.items()):
-        part = _for_editors(model.model_json_schema(by_alias=True, schema_generator=_Generator))
-        definitions.update(part.pop("$defs", {}))
-        own = part.get("properties", {})
-        part["properties"] = {**shared, "backend": {"const": name}, **own}
-        part["required"] = ["backend", *part.get("required", [])]
-        choices.append(part)
-    definitions["Ca"] = {"oneOf": choices} if choices else definitions["Ca"]
+    _choose(definitions, "Ca", "backend", backends)
+    settings = definitions["Attestation"]["properties"]["verifiers"]
+    settings |= {"properties": {}, "additionalProperties": False}
+    for name, model in sorted(verifiers.items()):
+        settings["properties"][name] = _part(definitions, model)
     return schema
+
+
+def policy_schema(verifiers: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """Return the schema of ``policies/<name>.yaml``.
+
+    Args:
+        verifiers: models of their own keys in a rule, by verifier name.
+    """
+    schema = _schema(PolicyModel, "est-server appraisal policy")
+    _choose(schema["$defs"], "RuleModel", "verifier", verifiers)
+    return schema
+
+
+def _choose(
+    definitions: dict[str, Any], name: str, key: str, models: Mapping[str, type[BaseModel]]
+) -> None:
+    """Make a definition one of several: `key` says which, and each has keys of its own."""
+    shared = definitions[name]
+    choices: list[dict[str, Any]] = []
+    for kind, model in sorted(models.items()):
+        part = _part(definitions, model)
+        own = part.get("properties", {})
+        part["properties"] = {**shared["properties"], key: {"const": kind}, **own}
+        part["required"] = [*shared["required"], *part.get("required", [])]
+        choices.append(part)
+    if choices:
+        definitions[name] = {"oneOf": choices}
+
+
+def _part(definitions: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    part: dict[str, Any] = _for_editors(
+        model.model_json_schema(by_alias=True, schema_generator=_Generator)
+    )
+    definitions.update(part.pop("$defs", {}))
+    return part
 
 
 def schema_text(schema: dict[str, Any]) -> str:

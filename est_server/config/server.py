@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from est_server.config.attestation import Attestation
 from est_server.config.compact import Compact
 from est_server.config.crl import Crl
 from est_server.config.ocsp import Ocsp
@@ -252,6 +253,9 @@ class Limits(Strict):
     attempts_per_address: Rate = Field(
         default=Budget(100, 300), description="failed passwords from one address"
     )
+    nonces_per_address: Rate = Field(
+        default=Budget(120, 60), description="nonces for evidence that one address may ask for"
+    )
     idempotency_window: Window = Field(
         default=timedelta(hours=24),
         description="how long the same request gets the same certificate",
@@ -279,6 +283,7 @@ class ServerModel(Strict):
     )
     profiles: File = Field(default="profiles", description="the folder of the profiles")
     credentials: Credentials = Credentials()
+    attestation: Attestation = Attestation()
     limits: Limits = Limits()
     realm: str = Field(
         default="est-server",

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from est_server.errors import Unauthenticated
+from est_server.wire.attestation import ATTESTATION
 from est_server.wire.challenges import CHALLENGE_PASSWORD, OTP_CHALLENGE, without_texts
 
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ async def one_time_password(
 
 
 def secret_attributes(profile: Profile) -> frozenset[str]:
-    """Return the attributes that hold a password under a profile."""
+    """Return the attributes that nobody writes down under a profile.
+
+    They hold a password; or evidence, which is kept apart and not for as long as a request.
+    """
     if profile.model.proof_of_possession.challenge == "otp":
-        return frozenset({OTP_CHALLENGE, CHALLENGE_PASSWORD})
-    return frozenset({OTP_CHALLENGE})
+        return frozenset({OTP_CHALLENGE, CHALLENGE_PASSWORD, ATTESTATION})
+    return frozenset({OTP_CHALLENGE, ATTESTATION})
 
 
 def csr_to_keep(facts: RequestFacts) -> bytes:

@@ -180,7 +180,7 @@ def decision_record(
         verdict=decision.verdict,
         rule=decision.rule,
         message=decision.message,
-        trace=decision.trace() if plan is None else trace_json(decision.gates, plan),
+        trace=decision.trace(plan),
         csr=csr_to_keep(facts),
         ca=ca,
         serial_number=serial_number,

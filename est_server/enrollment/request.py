@@ -46,6 +46,7 @@ class EnrollmentRequest:
         tls: facts of the connection.
         credentials: HTTP Basic, if sent.
         peer: the address that connects, for limits and the log.
+        nonce_cookie: what came back of the cookie that went with a nonce; None without.
         trail: is filled in on the way, also of a request that fails.
     """
 
@@ -55,6 +56,7 @@ class EnrollmentRequest:
     tls: TlsFacts
     credentials: BasicCredentials | None
     peer: str
+    nonce_cookie: str | None = field(default=None, repr=False)
     trail: Trail = field(default_factory=Trail, compare=False, repr=False)
 
 

@@ -11,9 +11,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
+    from est_server.enrollment.appraising import Appraiser
     from est_server.enrollment.authenticate import Authenticator
+    from est_server.ports.ephemeral import Budget
     from est_server.profiles.decision import Identity
     from est_server.profiles.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class NonceLimits:
+    """How many nonces wait for their evidence.
+
+    Attributes:
+        most: of everybody.
+        most_per_client: of one address.
+        per_address: how fast one address may ask for them.
+    """
+
+    most: int
+    most_per_client: int
+    per_address: Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +42,8 @@ class Rulebook:
         labels: URL label (None without one) -> profile name.
         authenticator: tells who is asking.
         idempotency_window: how long the same question gets the same answer.
+        appraiser: appraises evidence under the profiles' policies.
+        nonces: caps on nonces for evidence.
         lenient_bodies: whether PEM and raw DER are read as well as base64.
     """
 
@@ -33,6 +52,8 @@ class Rulebook:
     authenticator: Authenticator
     idempotency_window: timedelta
     lenient_bodies: bool
+    appraiser: Appraiser
+    nonces: NonceLimits
 
     def profile_for(self, label: str | None) -> Profile:
         """Return the profile behind a label.

@@ -3,6 +3,7 @@
 1. the label names the profile
 2. authenticate: a 401 leaves nothing behind, and nobody unknown reaches the CSR parser
 3. parse the CSR and check its signature (RFC 7030 4.2.1: proof of possession)
+   and appraise the evidence that is in it, where the profile asks for any
 4. decide: one pure function; a refusal is recorded with its whole trace, and so is a request that
    has to wait for a person (`est_server.enrollment.review`)
 5. the same question within the window gets the same certificate
@@ -163,6 +164,9 @@ class EnrollmentService:
         facts = await self._facts(asker, request, csr, pop_witness=pop_witness)
         key = idempotency_key(profile.name, facts)
         async with self._turns.turn(key):
+            if profile.model.attestation is not None:
+                result = await rulebook.appraiser.appraise(profile, request, facts, key)
+                facts = replace(facts, attestation=result)
             return await self._decide_and_issue(rulebook, profile, facts, key)
 
     async def _facts(
@@ -240,6 +244,7 @@ class EnrollmentService:
                 raise await reviews.wait(profile, facts, decision, review)
             except Conflict as conflict:
                 raise await self._denied(facts, overruled(decision, conflict)) from conflict
+        await self._require_unspent(facts, decision)
         made = None
         if facts.delivery is not None:
             made = await self.keys.make(plan, facts.delivery)
@@ -278,6 +283,12 @@ class EnrollmentService:
         except Conflict as conflict:
             raise Pending(PENDING, "it is being asked for", retry_after=AGAIN) from conflict
         return Enrolled(certificate, order.request.decision_id, repeated=False)
+
+    async def _require_unspent(self, facts: RequestFacts, decision: Decision) -> None:
+        """Refuse a request whose nonce was its own before, and whose answer is not there."""
+        if facts.attestation is not None and facts.attestation.repeated:
+            spent = Conflict("nonce.used", "the nonce was used before")
+            raise await self._denied(facts, overruled(decision, spent))
 
     async def _earlier(
         self,

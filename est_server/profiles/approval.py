@@ -14,10 +14,12 @@ from hashlib import sha256
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from est_server.profiles.attested import waits_for_approval
 from est_server.profiles.decision import Gate
 from est_server.profiles.facts import rule_facts, too_large
 from est_server.profiles.rules import value
 from est_server.profiles.texts import shown
+from est_server.wire.attestation import ATTESTATION
 from est_server.wire.challenges import CHALLENGES
 from est_server.wire.der import children
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
 
+_NEW_EACH_TIME = frozenset({*CHALLENGES, ATTESTATION})
 PENDING = "approval.pending"
 """The gate's name when somebody has to decide."""
 
@@ -38,13 +41,13 @@ def content_digest(csr: CertificationRequest) -> bytes:
     """Return the SHA-256 over what a request wants certified for its key.
 
     That is its subject and all its attributes, as sent, but for the three that are for the
-    connection and the asker: they are new at every poll (RFC 7030 4.2.3).
+    connection and the asker, and for evidence: they are new at every poll (RFC 7030 4.2.3).
     """
     _, subject, _, _ = children(csr.info_der)
     rest = sorted(
         (attribute.oid.encode(), *attribute.values)
         for attribute in csr.attributes
-        if attribute.oid not in CHALLENGES
+        if attribute.oid not in _NEW_EACH_TIME
     )
     digest = sha256()
     for part in (subject, *chain.from_iterable(rest)):
@@ -93,7 +96,8 @@ def approval_gate(
             detail = f"request {found.id} is being issued"
             return Gate(PENDING, ok=None, detail=detail, position=at)
     # 2. whether anybody has to say something
-    if (condition := profile.approval_when) is not None:
+    condition = profile.approval_when
+    if condition is not None and not waits_for_approval(request):
         at = profile.position("approval", "when")
         facts = rule_facts(request, device, now)
         # what can't be judged waits (fail closed)

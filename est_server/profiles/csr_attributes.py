@@ -23,6 +23,7 @@ from cryptography import x509
 
 from est_server.pki.usages import key_usage_extension
 from est_server.profiles.subject import SUBJECT_OIDS
+from est_server.wire.attestation import ATTESTATION
 from est_server.wire.challenges import CHALLENGE_PASSWORD, EST_IDENTITY_LINKING, OTP_CHALLENGE
 from est_server.wire.csrattrs import (
     AttributeValues,
@@ -82,7 +83,9 @@ def csr_attributes(profile: Profile) -> bytes | None:
 
 def _attributes(profile: Profile) -> tuple[str, ...]:
     """Return the attributes that every request must have, each once, the proofs first."""
-    return tuple(dict.fromkeys((*_proofs(profile), *profile.model.csr_attributes.require)))
+    evidence = () if profile.model.attestation is None else (ATTESTATION,)
+    wanted = (*_proofs(profile), *evidence, *profile.model.csr_attributes.require)
+    return tuple(dict.fromkeys(wanted))
 
 
 def _open_extensions(profile: Profile, usages: tuple[tuple[str, bytes], ...]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ name in front; names are part of the product's contract.
  5. pop, otp    pop.mismatch, pop.unavailable, pop.required, pop.witness, otp.mismatch,
                 otp.required;
     csrattrs    csrattrs.missing
+    attestation attestation.missing, and the codes of the policy and its verifiers
  6. subject     subject.missing, subject.not-requested, subject.ambiguous, subject.invalid,
                 subject.too-long, subject.not-allowed, subject.mismatch, subject.empty
  7. san         san.missing, san.invalid, san.too-many, san.not-allowed
@@ -39,6 +40,7 @@ from est_server.pki.plan import CertificatePlan
 from est_server.ports.ledger import Device
 from est_server.profiles.alternative_names import build_alternative_names
 from est_server.profiles.approval import PENDING, approval_gate
+from est_server.profiles.attested import attestation_gate, attested_lifetime
 from est_server.profiles.decision import Decision, Gate
 from est_server.profiles.demanded import csrattrs_gate
 from est_server.profiles.enrolling import again_gate, with_changed_names
@@ -110,6 +112,8 @@ def decide(
     gates += proof_gates(profile, request)
     if profile.compiled.demands:
         gates.append(csrattrs_gate(profile, request))
+    if profile.model.attestation is not None:
+        gates.append(attestation_gate(profile, request))
     # 6, 7: the names
     subject, found = build_subject(profile, request, device)
     gates += found
@@ -122,7 +126,7 @@ def decide(
     gates += found
     # 8, 9: rights and times
     gates.append(extension_gate(profile, request))
-    begin, end, gate = validity_gate(profile, now)
+    begin, end, gate = validity_gate(profile, now, attested_lifetime(profile, request))
     gates.append(gate)
     # 10: the profile's vetoes
     gates += _vetoes(profile, request, device, now)
@@ -158,6 +162,7 @@ def decide(
         replaces=request.identity.certificate if renewal else None,
         retry_after=int(profile.model.approval.retry_after.total_seconds()) if waits else None,
         supersedes=supersedes,
+        attestation=request.attestation,
     )
 
 
@@ -180,6 +185,7 @@ def _refusal(
         profile=(profile.name, profile.digest),
         at=now,
         retry_after=opens_in(profile, request, now) if waits else None,
+        attestation=request.attestation,
     )
 
 

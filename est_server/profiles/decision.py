@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from est_server.pki.key_recipient import KeyRecipient
     from est_server.pki.path import Anchors
     from est_server.pki.plan import CertificatePlan
+    from est_server.ports.attestation import AttestationResult
     from est_server.ports.ledger import CertificateRecord, Device, Operation
     from est_server.ports.supersession import Supersession
     from est_server.wire.change_subject_name import ChangeSubjectName
@@ -101,7 +102,9 @@ class RequestFacts:
         others: the identity's good certificates of this profile, without the one that was the
             answer to this very question; empty where the profile does not look at them.
         delivery: for serverkeygen: how the key is to leave.
-        secret_attributes: OIDs of those in the CSR that hold a password: nobody writes them down.
+        secret_attributes: OIDs of those in the CSR that nobody writes down: they hold a password,
+            or evidence.
+        attestation: what the evidence came to; None where the profile asks for none.
     """
 
     operation: Operation
@@ -117,6 +120,7 @@ class RequestFacts:
     delivery: KeyDelivery | None = None
     secret_attributes: frozenset[str] = frozenset()
     pop_witness: bool = False
+    attestation: AttestationResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,7 @@ class Decision:
             or somebody may have approved it.
         profile: name and digest of the profile that decided.
         at: the time it was decided for.
+        attestation: what the evidence came to, if it was appraised.
     """
 
     verdict: Literal["allow", "deny", "pending"]
@@ -165,14 +170,23 @@ class Decision:
     retry_after: int | None = None
     replaces: CertificateRecord | None = None
     supersedes: tuple[Supersession, ...] = ()
+    attestation: AttestationResult | None = None
 
-    def trace(self) -> str:
-        """Return the gates as JSON, the form that the ledger keeps."""
-        return trace_json(self.gates, None if self.plan is None else self.plan.as_json())
+    def trace(self, plan: str | None = None) -> str:
+        """Return gates, plan and Attestation Result as JSON, the form that the ledger keeps.
+
+        Args:
+            plan: as it was ordered, in JSON; None for the decision's own.
+        """
+        if plan is None and self.plan is not None:
+            plan = self.plan.as_json()
+        return trace_json(self.gates, plan, self.attestation)
 
 
-def trace_json(gates: tuple[Gate, ...], plan: str | None) -> str:
-    """Return gates and plan, which is JSON already, as one line of JSON."""
+def trace_json(
+    gates: tuple[Gate, ...], plan: str | None, attestation: AttestationResult | None = None
+) -> str:
+    """Return gates, plan, which is JSON already, and Attestation Result as one line of JSON."""
     content = [
         {
             "rule": gate.rule,
@@ -183,4 +197,7 @@ def trace_json(gates: tuple[Gate, ...], plan: str | None) -> str:
         for gate in gates
     ]
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return f'{{"gates":{text},"plan":{plan or "null"}}}'
+    if attestation is None:
+        return f'{{"gates":{text},"plan":{plan or "null"}}}'
+    result = json.dumps(attestation.as_dict(), separators=(",", ":"), ensure_ascii=False)
+    return f'{{"gates":{text},"plan":{plan or "null"},"attestation":{result}}}'

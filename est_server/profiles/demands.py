@@ -34,6 +34,24 @@ class ProofOfPossession(Strict):
     )
 
 
+class Attestation(Strict):
+    """Evidence of what the device is (RFC 9334, draft-ietf-lamps-csr-attestation)."""
+
+    policy: str = Field(
+        min_length=1, description="name of the appraisal policy: policies/NAME.yaml"
+    )
+    freshness: Duration = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(seconds=10),
+        le=timedelta(hours=1),
+        description="how long a nonce of /nonce is good",
+    )
+    keep_evidence: Duration | None = Field(
+        default=None,
+        description="how long the evidence itself is kept beside its result; absent: not at all",
+    )
+
+
 class CsrAttributes(Strict):
     """What /csrattrs asks for beyond what the rest of the profile says (RFC 7030 4.5.2)."""
 

@@ -29,6 +29,7 @@ EXAMPLE: dict[str, Any] = {
         "san": {kind: [] for kind in ("dns", "ip", "email", "uri", "other")},
     },
     "identity": {"name": "SN-1", "method": "credential", "trust": "", "anchors": ""},
+    "attestation": {"status": "", "policy": ""},
     "now": datetime(2026, 1, 1, tzinfo=UTC),
 }
 """Facts as every rule sees them; a device has its attributes beside these."""
@@ -41,7 +42,8 @@ def rule_facts(request: RequestFacts, device: Device | None, now: datetime) -> d
     state are never theirs); empty where there is no device. ``request``: operation, label (empty
     without one), key, subject (every attribute that profiles know, empty if absent) and san (dns,
     ip, email, uri, other: texts). ``identity``: name, method, trust (the trust store, empty without
-    one) and anchors (explicit, implicit or empty). ``now``.
+    one) and anchors (explicit, implicit or empty). ``attestation``: status and policy; both empty
+    where no evidence was appraised. ``now``.
     """
     csr = request.csr
     return {
@@ -65,6 +67,10 @@ def rule_facts(request: RequestFacts, device: Device | None, now: datetime) -> d
             "method": request.identity.method,
             "trust": request.identity.trust or "",
             "anchors": request.identity.anchors or "",
+        },
+        "attestation": {
+            "status": "" if request.attestation is None else request.attestation.status,
+            "policy": "" if request.attestation is None else request.attestation.policy[0],
         },
         "now": now,
     }

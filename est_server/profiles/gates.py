@@ -10,7 +10,7 @@ from est_server.profiles.enrolling import own_certificate_gate
 from est_server.profiles.texts import shown, shown_time
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from est_server.ports.ledger import Device
     from est_server.profiles.decision import RequestFacts
@@ -97,7 +97,9 @@ def key_gate(profile: Profile, request: RequestFacts) -> Gate:
     return Gate("key.not-allowed", ok=False, detail=detail, position=at)
 
 
-def validity_gate(profile: Profile, now: datetime) -> tuple[datetime, datetime, Gate]:
+def validity_gate(
+    profile: Profile, now: datetime, lifetime: timedelta
+) -> tuple[datetime, datetime, Gate]:
     """Return notBefore, notAfter and the gate ``validity``: within the issuer's, whole seconds.
 
     Spans are compared, never added to a time that might not hold them.
@@ -107,8 +109,8 @@ def validity_gate(profile: Profile, now: datetime) -> tuple[datetime, datetime, 
     issuer = profile.issuer.certificate
     first, last = issuer.not_valid_before_utc, issuer.not_valid_after_utc
     begin = now - content.backdate if now - first > content.backdate else first
-    cut = last - begin < content.lifetime
-    end = last if cut else begin + content.lifetime
+    cut = last - begin < lifetime
+    end = last if cut else begin + lifetime
     at = profile.position("certificate", "lifetime")
     if end <= now:
         detail = f"CA {profile.issuer.name} ends {shown_time(last)}; a certificate would be over"

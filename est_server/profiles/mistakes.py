@@ -111,7 +111,7 @@ def _demands(model: ProfileModel) -> Iterator[Mistake]:
         if name not in KEY_ALGORITHMS:
             yield _no_algorithm(("server_key_generation", "algorithms", index), name)
     proofs, wanted = model.proof_of_possession, model.csr_attributes
-    required = "required" in {proofs.channel_binding, proofs.otp}
+    required = "required" in {proofs.channel_binding, proofs.otp} or model.attestation is not None
     if wanted.publish == "nothing" and (required or wanted.require or wanted.require_extensions):
         text = "devices are not told what they must send (RFC 7030 4.5.2)"
         yield Mistake(("csr_attributes", "publish"), text, "publish: list")

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from est_server.ports.scalars import Duration, Oid, Strict
 from est_server.profiles.demands import (
     Approval,
+    Attestation,
     CsrAttributes,
     ProofOfPossession,
     ServerKeyGeneration,
@@ -337,6 +338,9 @@ class ProfileModel(Strict):
     authenticate: tuple[Method, ...] = Field(default=(), description="any one of these is enough")
     enroll: Enroll = Enroll()
     reenroll: Reenroll | None = None
+    attestation: Attestation | None = Field(
+        default=None, description="absent: evidence is not asked for and not looked at"
+    )
     subject: Subject
     subject_alternative_names: SubjectAlternativeNames = SubjectAlternativeNames()
     key: Key

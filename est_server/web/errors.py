@@ -50,6 +50,7 @@ _STATUS_BY_RULE = {
     "approval.differs": 409,
     "otp.required": 400,
     "csrattrs.missing": 400,
+    "attestation.unknown-statement": 400,
     "keygen.two-keys": 400,
     "keygen.capabilities-missing": 400,
     "keygen.capabilities": 400,
@@ -57,6 +58,9 @@ _STATUS_BY_RULE = {
     "keygen.encryption-required": 400,
     "subject.not-requested": 400,
 }
+
+_WITHOUT_TEXT = frozenset({"nonce.request", "nonce.type"})
+"""draft-ietf-lamps-attestation-freshness: a malformed request gets 400 with an empty body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,8 @@ def answer_for(error: EstServerError, *, realm: str) -> Answer:
         return Answer(401, "", {"WWW-Authenticate": f'Basic realm="{realm}"'})
     if isinstance(error, Pending | BackendUnavailable | Denied) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, error.retry_after))
-    if status == 202:
-        return Answer(202, "", headers)
+    if status == 202 or error.rule in _WITHOUT_TEXT:
+        return Answer(status, "", headers)
     text = f"{error.rule}: {error.message}"
     if isinstance(error, Denied) and error.decision_id is not None:
         text += f" (decision {error.decision_id})"

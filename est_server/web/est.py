@@ -6,6 +6,7 @@
     POST /.well-known/est/[label/]fullcmc           4.3
     POST /.well-known/est/[label/]serverkeygen      4.4
     GET  /.well-known/est/[label/]csrattrs          4.5
+    GET  /.well-known/est/[label/]nonce             draft-ietf-lamps-attestation-freshness, POST too
 
 A client that puts its path before the well-known one (strongSwan before 5.9.11 can do nothing
 else) reaches the label there: ``/label/.well-known/est/simpleenroll``.
@@ -39,6 +40,7 @@ from est_server.web.est_request import (
 from est_server.web.full_cmc import FullCmc, require_cmc_request
 from est_server.web.http import SERVER, MethodNotAllowed, read_body, respond
 from est_server.web.metrics import ENROLL_REQUESTS, ENROLL_SECONDS, REQUESTS
+from est_server.web.nonce import answer_nonce, nonce_cookie
 from est_server.web.proxies import Proxies
 from est_server.web.serverkeygen import key_answer
 from est_server.wire.cms import certs_only
@@ -110,7 +112,7 @@ class EstEndpoint:
             log.exception("request.failed", operation=line.operation, id=line.id)
             response = respond(Answer(500, f"internal error (incident {line.id})\n"))
         REQUESTS.labels(line.operation, response.status).inc()
-        if "POST" in METHODS.get(line.operation, ()):
+        if METHODS.get(line.operation) == ("POST",):
             ENROLL_SECONDS.labels(line.operation).observe(perf_counter() - started)
         line.write(response.status)
         return response
@@ -124,6 +126,8 @@ class EstEndpoint:
                 return await self._enroll(request, line, operation, tls)
             case "fullcmc":
                 return await self._full_cmc(request, line, tls)
+            case "nonce":
+                return await answer_nonce(self.service, request, self.limits, line.label, tls)
         response = self._page(request, line.label, line.operation)
         if line.operation == "cacerts" and request.method == "GET":
             await self.fetched(line.label, tls)
@@ -184,6 +188,7 @@ class EstEndpoint:
             tls=tls,
             credentials=basic_credentials(request.headers.getall(hdrs.AUTHORIZATION, [])),
             peer=line.peer,
+            nonce_cookie=nonce_cookie(request),
             trail=line.trail,
         )
 

@@ -23,6 +23,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "simplereenroll": ("POST",),
     "fullcmc": ("POST",),
     "serverkeygen": ("POST",),
+    "nonce": ("GET", "POST"),
 }
 OPERATIONS = frozenset(METHODS)
 LONGEST_LABEL = 128

@@ -78,7 +78,7 @@ def without_texts(csr: CertificationRequest, oids: Iterable[str]) -> bytes:
 
     Args:
         csr: read by `parse_csr`.
-        oids: of attributes that hold one string.
+        oids: of attributes that hold one value.
     """
     wanted = set(oids)
     if not any(attribute.oid in wanted for attribute in csr.attributes):

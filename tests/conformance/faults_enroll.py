@@ -171,9 +171,8 @@ def any_connections_binding_matches(patch):
     handshake = tls.TlsConnection.do_handshake
 
     def shake(self):
-        if complete := handshake(self):
-            self.facts()
-        return complete
+        handshake(self)
+        self.facts()
 
     patch(tls.TlsConnection, "do_handshake", shake)
 

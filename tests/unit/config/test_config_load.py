@@ -135,6 +135,27 @@ def change(file: str, old: str, new: str, at: str | None = None, number: int = 1
     return make
 
 
+def policy(text: str = "", *places: str, at: str | None = None, profile: str | None = None):
+    """Return a policy with `text` behind its first rule, which a profile names."""
+
+    def make(world: World) -> Position:
+        rule = "rules:\n  - name: key\n    verifier: tpm2-certify\n    trust: [acme]\n"
+        if "trust" in text:
+            rule = rule.replace("    trust: [acme]\n", "")
+        world.write("policies/gold.yaml", f"version: 1\n{rule}{text}")
+        if profile != "":
+            world.write(DEVICE, f"{PROFILE}attestation: {{policy: gold}}\n{profile or ''}")
+        if at is not None:
+            return world.place(DEVICE, at)
+        for number, place in enumerate(places, 1):
+            found = world.place("policies/gold.yaml", place)
+            if number == len(places):
+                return found
+        raise AssertionError(places)
+
+    return make
+
+
 def add(file: str, text: str, at: str, number: int = 1):
     def make(world: World) -> Position:
         world.write(file, (world.read(file) if (world.folder / file).exists() else "") + text)
@@ -350,6 +371,20 @@ MISTAKES = [
         ),
     ),
     ("E240", proxied("true")),
+    ("E250", add(DEVICE, "attestation: {policy: gold}\n", "gold")),
+    ("E251", policy("    enforce: report-only\n", "rules", profile="")),
+    ("E252", policy(profile="server_key_generation: {}\n", at="server_key")),
+    ("E253", policy("on_result: {warning: {do: approve}}\n", at="gold")),
+    ("W251", policy("on_result: {none: {do: issue}}\n", "none")),
+    ("E210", policy("  - {name: other, verifier: tpm3}\n", "tpm3", profile="")),
+    ("E201", policy("    trust: [acmee]\n", "acmee", profile="")),
+    ("E105", policy("    no_such_key: 1\n", "no_such", profile="")),
+    ("E206", policy("  - {name: key, verifier: tpm2-quote}\n", "key, v")),
+    ("E210", add("server.yaml", "attestation: {verifiers: {tpm3: {}}}\n", "tpm3")),
+    (
+        "E104",
+        add("server.yaml", "attestation: {time_limit: 0s}\n", "0s"),
+    ),
     ("W240", proxied("false")),
     ("W241", system_anchors),
     ("E221", change(DEVICE, "{window: 30d}", "{window: 30d, alternates: [othr]}", "othr")),

@@ -9,12 +9,23 @@ import pytest
 import yaml
 
 from backends.soft import SoftSettings
-from est_server.config.schema import profile_schema, schema_text, server_schema
+from est_server.config.backends import VERIFIERS, find_verifier, installed
+from est_server.config.schema import policy_schema, profile_schema, schema_text, server_schema
 
 PROFILES = Path(__file__).parents[3] / "profiles"
+SHIPPED = {
+    point.name: find_verifier(point.name, [point])
+    for point in installed(VERIFIERS)
+    if point.value.startswith("est_server.")
+}
 SCHEMAS = {
     "profile.schema.json": profile_schema,
-    "server.schema.json": lambda: server_schema({"soft": SoftSettings}),
+    "policy.schema.json": lambda: policy_schema(
+        {name: found.policy_model for name, found in SHIPPED.items()}
+    ),
+    "server.schema.json": lambda: server_schema(
+        {"soft": SoftSettings}, {name: found.settings_model for name, found in SHIPPED.items()}
+    ),
 }
 
 
@@ -40,7 +51,7 @@ def test_keys_are_those_of_the_file():
     assert {"fixed", "from", "allow", "required"} == set(
         schema["$defs"]["SubjectField"]["properties"]
     )
-    server = server_schema({})
+    server = server_schema({}, {})
     assert {"est", "public", "admin"} == set(server["$defs"]["Listeners"]["properties"])
 
 
@@ -48,9 +59,9 @@ def test_defaults_are_written_as_an_operator_would():
     assert profile_schema()["$defs"]["Reenroll"]["properties"]["grace_after_expiry"]["default"] == (
         "0s"
     )
-    limits = server_schema({})["$defs"]["Limits"]["properties"]
+    limits = server_schema({}, {})["$defs"]["Limits"]["properties"]
     assert limits["attempts_per_user"]["default"] == "10/5m"
-    listener = server_schema({})["$defs"]["EstListener"]["properties"]
+    listener = server_schema({}, {})["$defs"]["EstListener"]["properties"]
     assert listener["key"]["default"] == "file:tls/server.key"
 
 
@@ -64,7 +75,7 @@ def test_editors_may_read_the_version_as_a_number():
 
 
 def test_a_backend_brings_its_own_keys():
-    choice = server_schema({"soft": SoftSettings})["$defs"]["Ca"]["oneOf"][0]
+    choice = server_schema({"soft": SoftSettings}, {})["$defs"]["Ca"]["oneOf"][0]
     assert choice["properties"]["backend"] == {"const": "soft"}
     assert choice["required"] == ["backend", "certificate", "key", "passphrase"]
 

@@ -302,6 +302,8 @@ CASES: list[tuple[str, Question, Question]] = [
      renewal(profile=DEMANDS, csr=DEMANDED, binding="matched")),
     ("csrattrs.missing", Question(profile=DEMANDS, csr=csr(extensions=(EKU_ASKED,))),
      Question(profile={"csr_attributes": {"require": [], "publish": "nothing"}})),
+    # -- the evidence; tests/unit/attestation has the rest
+    ("attestation.missing", Question(profile={"attestation": {"policy": "router"}}), Question()),
     # -- the subject
     ("subject.missing", Question(profile=ATTRIBUTE_CN),
      Question(profile=ATTRIBUTE_CN, device=attributes(host="SN-1"))),

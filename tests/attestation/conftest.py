@@ -1,0 +1,54 @@
+"""A server that takes toy evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from attestation_world import POLICIES, attested, toy_asker
+from est_process import initialise, serving
+from toy import SLOW_OID, install
+
+if TYPE_CHECKING:
+    from asker import Asker
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory):
+    """Return a folder for PYTHONPATH with a verifier of somebody else's in it."""
+    return install(tmp_path_factory.mktemp("site-packages"))
+
+
+@pytest.fixture(scope="session")
+def new_toy_server(tmp_path_factory):
+    """Return a function that makes a server with toy policies."""
+
+    def new():
+        return attested(
+            initialise(tmp_path_factory.mktemp("toys") / "server", "--interop"),
+            {
+                "toys": ("toys", {}),
+                "other": ("toys", {}),
+                "slow": ("slow", {}),
+                "queue": ("queue", {"approval": {"mode": "manual", "when": "false"}}),
+                "brief": ("toys", {"attestation": {"policy": "toys", "freshness": "10s"}}),
+            },
+            POLICIES,
+            verifiers={"slow-toy": {"statement_type": SLOW_OID}},
+            time_limit="1s",
+            most_nonces_per_client="100000",
+        )
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def toy_server(new_toy_server, plugin):
+    with serving(new_toy_server(), PYTHONPATH=str(plugin)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["1.2", "1.3"])
+def toys(request, toy_server, plugin, tmp_path_factory) -> Asker:
+    """Return somebody with a credential at label `toys`, over each TLS version."""
+    return toy_asker(toy_server, tmp_path_factory, plugin, request.param)
