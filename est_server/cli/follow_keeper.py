@@ -181,6 +181,7 @@ class Keeper:
                 self.told.problem("feed", error)
                 after = error.retry_after if isinstance(error, BackendUnavailable) else backoff
             self.told.connected = False
+            self._wake.set()  # lists are looked at as often as the stream is tried
             backoff = min(_LONGEST_BACKOFF, 2 * backoff)
             # many gateways lose the same server at the same moment
             wait = min(_LONGEST_BACKOFF, max(backoff, after))

@@ -48,8 +48,7 @@ class Remote:
             Denied: ``remote.refused``: there is no such list.
         """
         tag = self.tags.get(name)
-        # a cache in between may keep a list for hours: it has to ask
-        headers = {"Cache-Control": "no-cache", **({"If-None-Match": tag} if tag else {})}
+        headers = {"If-None-Match": tag} if tag else {}
         async with self._get(f"/crl/{name}", headers) as answer:
             if answer.status == 304 and tag:
                 return None
@@ -146,8 +145,9 @@ async def open_remote(url: str) -> AsyncIterator[Remote]:
     if not url.startswith(("http://", "https://")) or "?" in url or "#" in url:
         raise Malformed("follow.url", f"{url!r} is no URL like http://pki.example.net:8080")
     timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT, sock_read=_SILENCE)
-    # plain octets: what unpacks to gigabytes is never unpacked
-    headers = {"Accept-Encoding": "identity"}
+    # a cache in between may keep a list for hours: it has to ask; plain octets, since what
+    # unpacks to gigabytes is never unpacked
+    headers = {"Cache-Control": "no-cache", "Accept-Encoding": "identity"}
     async with aiohttp.ClientSession(
         timeout=timeout, headers=headers, auto_decompress=False
     ) as client:

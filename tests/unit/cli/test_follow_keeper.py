@@ -271,6 +271,22 @@ async def test_a_stream_that_ends_is_opened_again_behind_the_last_event(remote, 
         await reached(lambda: remote.positions == ["", "8", "8"])
 
 
+async def test_without_a_stream_lists_are_looked_at_all_the_same(remote, target, monkeypatch):
+    """All streams may be taken: then it is as slow as a poll, and not as a list's half life."""
+
+    @asynccontextmanager
+    async def busy(position):
+        remote.positions.append(position)
+        raise BackendUnavailable("remote.failed", "503", retry_after=0)
+        yield
+
+    monkeypatch.setattr(remote, "stream", busy)
+    async with running(keeper(remote, target)):
+        await reached(lambda: numbers(target) == [1])
+        remote.lists["ca.crl"] = whole(2)
+        await reached(lambda: numbers(target) == [2])
+
+
 async def test_a_position_without_events_is_kept_as_well(remote, target):
     async with running(keeper(remote, target)):
         await reached(lambda: remote.positions == [""])

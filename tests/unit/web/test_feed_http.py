@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
+from hypothesis import given
+from hypothesis import strategies as st
 from ocsp_world import World
 
-from est_server.errors import BackendUnavailable
+from est_server.errors import BackendUnavailable, Malformed
 from est_server.ports.revocation import Revocation
 from est_server.revocation.feed import Feed
 from est_server.storage.schema import upgrade_schema
 from est_server.storage.sqlite import SqliteLedger
-from est_server.web.feed import FeedEndpoint
+from est_server.web.feed import FeedEndpoint, _number
 from est_server.web.http import HttpLimits, http_server
 from est_server.wire.event_stream import EventReader
 
@@ -174,6 +176,14 @@ async def test_a_position_that_the_ledger_has_not_reached_is_told(site):
 async def test_a_query_that_makes_no_sense(site, query, rule):
     status, body, _ = await site.page(query)
     assert (status, body.decode().split(":")[0]) == (400, rule)
+
+
+@given(st.text(max_size=30), st.integers(0, 9), st.integers(9, 1 << 63))
+def test_a_number_is_within_its_bounds_or_refused(text, least, most):
+    with suppress(Malformed):
+        assert least <= _number("since", text, least, most) <= most
+    digits = str(most)
+    assert _number("since", digits, least, most) == most
 
 
 async def test_pages_and_caches(site):
