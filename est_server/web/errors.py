@@ -46,6 +46,8 @@ _STATUS_BY_RULE = {
     "key.not-allowed": 400,
     "key.weak": 400,
     "pop.required": 400,
+    # the verdict of the CA itself
+    "ca.refused": 403,
     # the device's own earlier request is in the way
     "approval.differs": 409,
     "otp.required": 400,

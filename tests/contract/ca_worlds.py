@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 
+from fake_est import FakeEst, answering
 from fake_openbao import FakeOpenBao, running
 
+from backends.est_upstream import EstUpstreamBackend, EstUpstreamSettings
 from backends.openbao import OpenBaoBackend, OpenBaoSettings
 from backends.soft import SoftBackend, SoftSettings
 from est_server.pki.authority import encrypt_key
@@ -143,7 +145,60 @@ class OpenBaoWorld:
         return {one.serial_number for one in self._fake.certificates("revoked")}
 
 
+class EstUpstreamWorld:
+    """The fake EST server, over TLS, which gives the same request the same certificate."""
+
+    impossible = MappingProxyType({})
+    repeats = True
+
+    def __init__(self, folder, clock):
+        self.folder, self.clock = folder, clock
+        self._fake = FakeEst(folder, repeats=self.repeats)
+        self._fake.retry_after = "1"
+
+    async def __aenter__(self):
+        (self.folder / "password").write_text("contract")
+        self._running = ExitStack()
+        self._port = self._running.enter_context(answering(self._fake))
+        return self
+
+    async def __aexit__(self, *_):
+        self._running.close()
+
+    def open(self):
+        settings = EstUpstreamSettings.model_validate(
+            {
+                "url": f"https://127.0.0.1:{self._port}",
+                "trust": ["root.pem"],
+                "credential": {"username": "ra", "password": "file:password"},
+                "cacerts": "kept.pem",
+                **({"idempotent_for": "10m"} if self.repeats else {}),
+            }
+        )
+        return EstUpstreamBackend().open(settings, BackendContext("ca", self.folder, self.clock))
+
+    async def fail(self, fault):
+        self._fake.fault = fault
+
+    async def heal(self):
+        self._fake.heal()
+
+    async def issued(self):
+        return self._fake.certificates()
+
+    async def revoked(self):
+        return set()
+
+
+class EstForgetfulWorld(EstUpstreamWorld):
+    """One that makes another certificate each time."""
+
+    repeats = False
+
+
 WORLDS = {
+    "est_upstream": EstUpstreamWorld,
+    "est_upstream-forgets": EstForgetfulWorld,
     "openbao": OpenBaoWorld,
     "soft": SoftWorld,
     "scripted": ScriptedWorld,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ca_worlds import ForgetfulWorld, OpenBaoWorld, RepeatingWorld, ScriptedWorld, SoftWorld
+from ca_worlds import (
+    EstForgetfulWorld,
+    EstUpstreamWorld,
+    ForgetfulWorld,
+    OpenBaoWorld,
+    RepeatingWorld,
+    ScriptedWorld,
+    SoftWorld,
+)
 
 from est_server.testing import CaContract
 
@@ -30,3 +38,13 @@ class TestScriptedThatForgets(CaContract):
 class TestOpenBao(CaContract):
     backend = "openbao"
     world = OpenBaoWorld
+
+
+class TestEstUpstream(CaContract):
+    backend = "est_upstream"
+    world = EstUpstreamWorld
+
+
+class TestEstUpstreamThatForgets(CaContract):
+    backend = "est_upstream-forgets"
+    world = EstForgetfulWorld
