@@ -37,9 +37,11 @@ bench: PACKAGES := nginx wrk golang-cfssl
 bench: $(VENV)/.installed peers
 	@$(BIN)/python tests/bench $(BENCH)
 
-# 200 revocations, one after the other, under load: how long until the delta CRL shows each
-propagation: $(VENV)/.tested
-	REVOCATIONS=$(or $(INPUTS),200) $(BIN)/python -m pytest -s tests/e2e/test_revocation.py -k load
+# 200 revocations, one after the other, under load: how long until OCSP on two processes, the delta
+# CRL, enrollment and nginx know of each
+propagation: $(VENV)/.tested peers
+	REVOCATIONS=$(or $(INPUTS),200) $(BIN)/python -m pytest -s -k load \
+		tests/e2e/test_revocation.py tests/e2e/test_propagation.py
 
 # 100,000 certificates revoked at once, through kill -9
 bulk: $(VENV)/.tested

@@ -65,17 +65,15 @@ async def listen(
     """
     host, port = host_and_port(address)
     protocols = http_server(handler, limits)
-    options: dict[str, Any] = {}
+    first = None if before is None else before(protocols)
+    factory: Callable[[], asyncio.BaseProtocol] = first or protocols
     if tls is not None:
         spoken, handshake_seconds = tls
-        options = {
-            "ssl": spoken,
-            "ssl_handshake_timeout": handshake_seconds,
-            "ssl_shutdown_timeout": _SHUTDOWN_SECONDS,
-        }
-    first = None if before is None else before(protocols)
+        factory = spoken.over(
+            protocols, handshake_seconds=handshake_seconds, shutdown_seconds=_SHUTDOWN_SECONDS
+        )
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(first or protocols, host, port, backlog=_BACKLOG, **options)
+    listener = await loop.create_server(factory, host, port, backlog=_BACKLOG)
     stack.push_async_callback(protocols.shutdown, _GRACE)
     stack.callback(protocols.pre_shutdown)
     if first is not None:

@@ -6,16 +6,17 @@ import errno
 import resource
 import socket
 import stat
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
 from est_server.app.clock import system_clock
 from est_server.app.parts import ready_ledger
+from est_server.cli.doctor_crls import check_crls
 from est_server.cli.nodes import running_here
+from est_server.cli.patient import Finding, Patient
 from est_server.config.configuration import load
 from est_server.config.secrets import secrets_in
 from est_server.config.server import host_and_port
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.config.configuration import Configuration
-    from est_server.ports.ca import CertificateAuthority
-    from est_server.ports.ledger import Ledger
     from est_server.ports.secret import Secret
     from est_server.profiles.profile import ConfigPath
 
@@ -39,28 +38,6 @@ _CA_SOON = timedelta(days=90)
 _TLS_SOON = timedelta(days=30)
 _SKEW = timedelta(minutes=1)
 _FEW_FILES = 4096  # a connection takes one
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found, and the next step if it is not well."""
-
-    status: Literal["ok", "warn", "fail"]
-    detail: str
-    next: str | None = None
-
-
-@dataclass(slots=True)
-class Patient:
-    """What the checks look at."""
-
-    path: Path
-    configuration: Configuration
-    now: datetime
-    authorities: dict[str, CertificateAuthority] = field(default_factory=dict)
-    unusable: dict[str, BackendUnavailable] = field(default_factory=dict)
-    ledger: Ledger | None = None
-    ledger_error: EstServerError | None = None
 
 
 async def run_checks(config: Path) -> list[dict[str, Any]]:
@@ -301,6 +278,7 @@ CHECKS: Mapping[str, tuple[str, Callable[[Patient], AsyncIterator[Finding]]]] = 
     "ca-expiry": ("CA certificates end later than in 90 days", _ca_expiry),
     "tls-expiry": ("TLS certificates end later than in 30 days", _tls),
     "ledger": ("the schema fits this release; reads and writes", _ledger),
+    "crl": ("revocation lists are in force, on time, and everywhere the same", check_crls),
     "ephemeral": ("the store of counters answers", _ephemeral),
     "clock": ("the time is not before what was made already", _clock),
     "ports": ("listeners' ports are free, or ours", _ports),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from est_server.cli import crl_check
+from est_server.cli import crl_check, crl_floor
 from est_server.cli.exit import OK, REFUSED
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from est_server.revocation.checker import Finding
     from est_server.revocation.publisher import CrlPublisher
 
-app = command_group("Revocation lists: list, publish, verify, check.")
+app = command_group("Revocation lists: list, publish, floor, verify, check.")
 app.command("check")(crl_check.check)
+app.command("floor")(crl_floor.floor)
 
 _DONE_WITHIN = 30.0
 _PAUSE = 0.25

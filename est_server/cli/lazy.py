@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "device": "The register: add, import, list, show, quarantine, release, retire, key.",
     "credential": "Enrollment credentials: add, list, revoke.",
     "cert": "Certificates: list, show, export, revoke, release.",
-    "crl": "Revocation lists: list, publish, verify, check.",
+    "crl": "Revocation lists: list, publish, floor, verify, check.",
     "request": "The review queue: list, show, approve, deny.",
     "follow": "Keep a file of revocation lists fresh, for nginx, HAProxy or Envoy.",
     "ocsp": "The status of a certificate, as relying parties are told it: query.",

@@ -1,29 +1,27 @@
-"""TLS on pyOpenSSL, in the form that asyncio's own TLS takes.
+"""TLS on pyOpenSSL: what one connection says and hears, without a socket.
 
-asyncio asks its ``ssl`` argument for one thing, ``wrap_bio``, and the object that this returns for
-seven: they are the methods of `TlsConnection`. asyncio makes the two `ssl.MemoryBIO`; OpenSSL has
-its own pair inside a `SSL.Connection`, and the bytes are carried from one to the other.
-
-asyncio knows only the exceptions of ``ssl``: what pyOpenSSL raises is translated. `ssl.SSLError`
-is an `OSError`, so a peer that sends rubbish or goes away is logged in debug mode only.
+OpenSSL reads and writes memory here; `est_server.web.tls_transport` carries the octets. Failures
+are `ssl.SSLError`, an `OSError`, which asyncio takes for what it is: a peer's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 
 from est_server.web.tls_facts import Intermediates, read_facts
 from est_server.web.tls_openssl import clear_errors
+from est_server.web.tls_transport import ROOM, TlsTransport
 
 if TYPE_CHECKING:
-    import socket
+    import asyncio
     from collections.abc import Callable
 
     from est_server.ports.tls import TlsFacts
+
+    Octets = bytes | bytearray | memoryview
 
 HANDSHAKE_SECONDS = 10.0
 SHUTDOWN_SECONDS = 3.0
@@ -45,120 +43,84 @@ class ServerTls:
         """Use another context, with another certificate, for the connections from now on."""
         self._context = context
 
-    def wrap_bio(
+    def over(
         self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = True,
-        server_hostname: str | None = None,  # noqa: ARG002 - the signature is asyncio's
-    ) -> TlsConnection:
-        """Return the server's end of a new connection.
+        protocol_factory: Callable[[], asyncio.Protocol],
+        *,
+        handshake_seconds: float = HANDSHAKE_SECONDS,
+        shutdown_seconds: float = SHUTDOWN_SECONDS,
+    ) -> Callable[[], TlsTransport]:
+        """Return a protocol factory for `loop.create_server` that speaks TLS below another.
 
-        Raises:
-            ValueError: asked for a client's end.
+        Args:
+            protocol_factory: for example an `aiohttp.web.Server`.
+            handshake_seconds: after these a connection without a complete handshake is dropped.
+            shutdown_seconds: how long a closed connection waits for the peer's close_notify.
         """
-        if not server_side:
-            raise ValueError("this TLS serves")
-        return TlsConnection(self._context, incoming, outgoing, self._intermediates)
+        room = bytearray(ROOM)
+        return lambda: TlsTransport(
+            self.connection(), protocol_factory, room, handshake_seconds, shutdown_seconds
+        )
 
-
-async def listen_tls(
-    protocol_factory: Callable[[], asyncio.BaseProtocol],
-    tls: ServerTls,
-    sock: socket.socket,
-    *,
-    backlog: int = 1024,
-    handshake_seconds: float = HANDSHAKE_SECONDS,
-    shutdown_seconds: float = SHUTDOWN_SECONDS,
-) -> asyncio.Server:
-    """Serve a bound socket over TLS.
-
-    Args:
-        protocol_factory: for example an `aiohttp.web.Server`.
-        tls: the listener's TLS.
-        sock: a bound stream socket; the server closes it.
-        backlog: how many connections wait to be accepted.
-        handshake_seconds: after these a connection without a complete handshake is dropped.
-        shutdown_seconds: how long a closed connection waits for the peer's close_notify.
-    """
-    return await asyncio.get_running_loop().create_server(
-        protocol_factory,
-        sock=sock,
-        backlog=backlog,
-        ssl=cast("ssl.SSLContext", tls),
-        ssl_handshake_timeout=handshake_seconds,
-        ssl_shutdown_timeout=shutdown_seconds,
-    )
+    def connection(self) -> TlsConnection:
+        """Return the server's end of a new connection."""
+        return TlsConnection(self._context, self._intermediates)
 
 
 class TlsConnection:
-    """One connection, as asyncio's ``sslproto`` uses it; see `ssl.SSLObject` for the contract."""
+    """One connection. What it has to say after any call is in `outgoing`."""
 
-    __slots__ = ("_connection", "_facts", "_failure", "_incoming", "_intermediates", "_outgoing")
+    __slots__ = ("_connection", "_facts", "_intermediates")
 
-    def __init__(
-        self,
-        context: SSL.Context,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        intermediates: Intermediates,
-    ) -> None:
+    def __init__(self, context: SSL.Context, intermediates: Intermediates) -> None:
         self._connection = SSL.Connection(context)
         self._connection.set_accept_state()
-        self._incoming = incoming
-        self._outgoing = outgoing
         self._intermediates = intermediates
-        self._failure: ssl.SSLError | None = None
         self._facts: TlsFacts | None = None
 
-    def do_handshake(self) -> None:
-        """Go on with the handshake.
+    def incoming(self, data: Octets) -> None:
+        """Take octets from the peer; not none."""
+        self._connection.bio_write(data)
+
+    def outgoing(self, most: int) -> bytes:
+        """Return octets for the peer, `most` at a time; none at the end."""
+        try:
+            return self._connection.bio_read(most)
+        except SSL.WantReadError:
+            return b""
+
+    def do_handshake(self) -> bool:
+        """Go on with the handshake and tell whether it is complete; if not, the peer is next.
 
         Raises:
-            ssl.SSLWantReadError: the peer is next, also after a failure: asyncio sends what is in
-                `outgoing`, here the alert, in this case only.
-            ssl.SSLError: the handshake had failed before.
+            ssl.SSLError: it failed; the alert is in `outgoing`.
         """
-        if self._failure is not None:
-            raise self._failure
-        self._feed()
+        clear_errors()
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:
-            self._drain()
-            raise ssl.SSLWantReadError from None
-        except SSL.Error as error:
-            self._failure = _translated(error)
-            self._drain()
-            if not self._outgoing.pending:
-                raise self._failure from None
-            raise ssl.SSLWantReadError from None
-        # TLS 1.3 tickets could travel with the first answer, but sent now they carry the ACK that a
-        # client with Nagle's algorithm waits for before it sends its request: 40 ms otherwise
-        self._drain()
-
-    def read(self, size: int = _LARGEST_RECORD, buffer: memoryview | None = None) -> bytes | int:
-        """Return the next bytes, or put them into `buffer` and return how many; none at the end.
-
-        Raises:
-            ssl.SSLWantReadError: the peer is next.
-            ssl.SSLError: the connection is broken.
-        """
-        self._feed()
-        try:
-            if buffer is None:
-                return self._connection.recv(min(size, _LARGEST_RECORD))
-            return self._connection.recv_into(buffer, min(size, _LARGEST_RECORD))
-        except SSL.ZeroReturnError:
-            return b"" if buffer is None else 0
-        except SSL.WantReadError:
-            raise ssl.SSLWantReadError from None
+            return False
         except SSL.Error as error:
             raise _translated(error) from None
-        finally:
-            self._drain()
+        return True
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:
+    def read(self) -> bytes | None:
+        """Return what the peer said next; none of it when it said goodbye, None if it is next.
+
+        Raises:
+            ssl.SSLError: the connection is broken.
+        """
+        clear_errors()
+        try:
+            return self._connection.recv(_LARGEST_RECORD)
+        except SSL.ZeroReturnError:
+            return b""
+        except SSL.WantReadError:
+            return None
+        except SSL.Error as error:
+            raise _translated(error) from None
+
+    def write(self, data: Octets) -> None:
         """Encrypt all of `data`; memory never makes it wait.
 
         Raises:
@@ -166,51 +128,21 @@ class TlsConnection:
         """
         clear_errors()
         try:
-            return self._connection.sendall(data)
+            self._connection.sendall(data)
         except SSL.Error as error:
             raise _translated(error) from None
-        finally:
-            self._drain()
 
-    def unwrap(self) -> None:
-        """Say goodbye and wait for the peer's; what it still sends meanwhile is thrown away.
-
-        Closing a socket with unread data resets the connection, and a reset can take an answer
-        with it that the peer has not read yet.
+    def say_goodbye(self) -> None:
+        """Write the close_notify; nothing can be written after it.
 
         Raises:
-            ssl.SSLWantReadError: the peer has not said goodbye.
             ssl.SSLError: the connection is broken.
         """
-        self._feed()
+        clear_errors()
         try:
-            if not self._connection.get_shutdown() & SSL.SENT_SHUTDOWN:
-                self._connection.shutdown()
-            while True:
-                self._connection.recv(_LARGEST_RECORD)
-        except SSL.ZeroReturnError:
-            return
-        except SSL.WantReadError:
-            raise ssl.SSLWantReadError from None
+            self._connection.shutdown()
         except SSL.Error as error:
             raise _translated(error) from None
-        finally:
-            self._drain()
-
-    def getpeercert(self) -> None:
-        """Return nothing: whoever judges the client's certificate finds it in `facts`."""
-
-    def cipher(self) -> tuple[str | None, str, int | None]:
-        """Return the suite's name, the protocol version and the secret bits."""
-        connection = self._connection
-        return (
-            connection.get_cipher_name(),
-            connection.get_protocol_version_name(),
-            connection.get_cipher_bits(),
-        )
-
-    def compression(self) -> None:
-        """Return nothing: there is none."""
 
     def facts(self) -> TlsFacts:
         """Return what the finished handshake showed; computed once."""
@@ -219,21 +151,8 @@ class TlsConnection:
             self._facts = read_facts(self._connection, self._intermediates)
         return self._facts
 
-    def _feed(self) -> None:
-        clear_errors()
-        if self._incoming.pending:
-            self._connection.bio_write(self._incoming.read())
-
-    def _drain(self) -> None:
-        try:
-            while True:
-                self._outgoing.write(self._connection.bio_read(4 * _LARGEST_RECORD))
-        except SSL.WantReadError:
-            return
-
 
 def _translated(error: SSL.Error) -> ssl.SSLError:
-    # a plain SSLError: asyncio takes the subclass SSLSyscallError for "try again"
     stack = error.args[0] if error.args and isinstance(error.args[0], list) else []
     reasons = "; ".join(reason for _, _, reason in stack)
     return ssl.SSLError(ssl.SSL_ERROR_SSL, reasons or "TLS failed")

@@ -171,8 +171,9 @@ def any_connections_binding_matches(patch):
     handshake = tls.TlsConnection.do_handshake
 
     def shake(self):
-        handshake(self)
-        self.facts()
+        if complete := handshake(self):
+            self.facts()
+        return complete
 
     patch(tls.TlsConnection, "do_handshake", shake)
 

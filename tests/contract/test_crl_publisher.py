@@ -332,3 +332,29 @@ async def test_a_directory_that_is_not_one_is_told(tmp_path):
         await outlet.put("a.crl", 1, b"x")
     with pytest.raises(BackendUnavailable, match=r"publisher\.unavailable"):
         await outlet.number("a.crl")
+
+
+async def test_a_ledger_whose_disk_is_full_publishes_later_and_skips_no_revocation(world):
+    """SQLite itself says that the database is full, at each write of a publication."""
+    await world.revoke(1)
+    before = world.der(kind="delta")
+    writer = world.ledger._writer
+    connection = writer._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    crls = type(world.ledger.crls)
+    publish = crls.publish
+
+    async def large(self, lists):
+        await publish(self, [(crl, der + bytes(1 << 20)) for crl, der in lists])
+
+    crls.publish = large  # more than the free pages that are left
+    try:
+        assert await world.turn() == []
+    finally:
+        crls.publish = publish
+    assert world.der(kind="delta") == before, "the old one stays"
+    assert (await world.ledger.crls.crl_der("ca", 0, "delta"))[1] == before
+    assert writer._connection is None, "opened anew, and without the limit"
+    assert await world.turn() == [("delta", 4)], "the number that was lost is not used again"
+    assert listed(world.crl(kind="delta")).keys() == {1}

@@ -237,3 +237,30 @@ def test_a_list_of_another_part_is_no_list_for_openssl(ships, need):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "error 44 " in done.stderr, done.stderr
+
+
+def test_an_expired_certificate_is_refused_by_everybody(ships, need, run):
+    need("openssl", "openssl")
+    need("gnutls-bin", "certtool")
+    need("default-jdk-headless", "java")
+    need("libbcprov-java", BOUNCYCASTLE)
+    leaf, [path] = ships.leaf("expired"), ships.files("expired", "base")
+    pem = ships.folder / "expired-crl.pem"
+    pem.write_bytes(x509.load_der_x509_crl(path.read_bytes()).public_bytes(Encoding.PEM))
+    for command in (
+        ["openssl", "verify", "-CAfile", str(ships.ca), "-crl_check", "-extended_crl",
+         "-CRLfile", str(path), str(leaf)],
+        ["certtool", "--verify", "--verify-allow-broken", "--load-ca-certificate", str(ships.ca),
+         "--load-crl", str(pem), "--infile", str(leaf)],
+    ):  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "expired" in done.stdout + done.stderr, done.stdout + done.stderr
+    said = run("bouncycastle/revocation", ships.folder.parent, ships.ca, leaf, path)
+    assert said.startswith("refused: "), said
+    assert "expired" in said, said
+
+
+async def test_an_expired_certificate_is_refused_by_certvalidator(ships):
+    with pytest.raises(AssertionError, match="expired"):
+        await certvalidator(ships, "expired", "base", "delta")

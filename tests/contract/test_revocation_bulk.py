@@ -17,6 +17,7 @@ import pytest
 from ledger_adapters import LEDGERS
 from ledger_world import NOW, WINDOW, any_key, certificate, reservation
 
+from est_server.errors import Conflict
 from est_server.ports.revocation import Revocation, Selection
 from est_server.revocation import bulk
 from est_server.revocation.bulk import in_batches
@@ -91,6 +92,33 @@ async def test_who_comes_between_takes_one_and_spoils_no_batch(ledger, open_agai
     await other.close()
     assert done == [9, 9]
     assert await ledger.revocations.count_selected(Selection("revoke")) == 0
+
+
+async def test_each_page_begins_where_the_one_before_ended(ledger, monkeypatch):
+    """Nothing of any page changes, so that only the cursor leads to the next.
+
+    Certificates that were issued in the same moment lie on both sides of a page's end.
+    """
+    monkeypatch.setattr(bulk, "BATCH", 3)
+    times = [NOW + timedelta(microseconds=number // 4) for number in range(9)]
+    serials = [5, 9, 1, 7, 3, 8, 2, 6, 4]
+    for serial, at in zip(serials, times, strict=True):
+        made = reservation(any_key(), serial=serial, at=at)
+        await ledger.reserve_and_record(made, certificate(made), window_start=WINDOW)
+    asked = []
+
+    async def lost(orders):
+        asked.append([one.serial_number for one in orders])
+        assert len(asked) <= 12, f"a page came twice: {asked}"
+        raise Conflict("revocation.revoked", "somebody else is always first")
+
+    done = [
+        count async for count in in_batches(ledger.revocations, Selection("revoke"), order, lost)
+    ]
+    assert done == [0, 0, 0]
+    newest_first = sorted(zip(times, serials, strict=True), reverse=True)
+    pages = [page for page in asked if len(page) == 3]
+    assert [serial for page in pages for serial in page] == [serial for _, serial in newest_first]
 
 
 def run(path, after=None):

@@ -242,6 +242,21 @@ async def test_who_comes_back_misses_nothing(site, kept):
     assert [one["sequence"] for one in found] == list(range(2, 1202)), "the header counts"
 
 
+async def test_where_memory_begins_makes_no_difference(site):
+    for _ in range(3):
+        await site.revoked(400)
+        await site.endpoint.turn()
+    feed = site.endpoint.feed
+    oldest = feed._recent[0][0]
+    assert oldest > 1, "the first are not in memory any more"
+    for position in range(oldest - 3, oldest + 2):
+        piece = await feed.after(position)
+        reader = EventReader()
+        numbers = [json.loads(one.data)["sequence"] for one in reader.take(piece.octets)]
+        assert numbers == list(range(position + 1, piece.position + 1))
+        assert len(numbers) == piece.count > 0
+
+
 async def test_everybody_gets_everything_once_while_it_happens(site):
     async with site.stream() as first, site.stream("?since=0") as second:
         tasks = [asyncio.create_task(one.many(60)) for one in (first, second)]
@@ -259,7 +274,7 @@ async def test_a_stream_without_events_is_kept_alive(tmp_path):
 
 
 async def test_there_are_only_so_many_streams_and_who_leaves_makes_room(tmp_path):
-    async with serving(tmp_path, most_streams=1) as site:
+    async with serving(tmp_path, most_streams=1, heartbeat=1000) as site:
         async with site.stream() as reading:
             await reading.at(0)
             async with site.stream() as refused:
@@ -307,14 +322,15 @@ async def test_a_slow_reader_is_cut_off_and_resumes_from_its_last_id(tmp_path):
         assert numbers + [one["sequence"] for one in rest] == list(range(1, count + 1))
 
 
-async def test_a_stream_ends_with_the_server(site):
-    async with site.stream() as reading:
-        await reading.at(0)
-        site.endpoint.close()
-        with pytest.raises(EOFError):
-            await reading.many(1)
-    async with site.stream() as refused:
-        assert refused.answer.status == 503
+async def test_a_stream_ends_with_the_server(tmp_path):
+    async with serving(tmp_path, heartbeat=1000) as site:
+        async with site.stream() as reading:
+            await reading.at(0)
+            site.endpoint.close()
+            with pytest.raises(EOFError):
+                await reading.many(1)
+        async with site.stream() as refused:
+            assert refused.answer.status == 503
 
 
 async def test_a_ledger_that_went_back_ends_streams_so_that_readers_start_anew(site):

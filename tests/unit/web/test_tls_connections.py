@@ -7,7 +7,6 @@ import ssl
 import struct
 import subprocess
 import warnings
-from typing import cast
 
 import pytest
 from aiohttp import web
@@ -67,23 +66,13 @@ async def test_many_connections_at_once():
         assert all(await asyncio.gather(*(one(served.port, n) for n in range(60))))
 
 
-async def test_aiohttp_takes_the_adapter_for_an_ssl_context(tmp_path):
+async def test_aiohttp_knows_that_it_is_https():
     async def handler(request):
         facts = request.transport.get_extra_info("ssl_object").facts()
         return web.json_response({"scheme": request.scheme, "version": facts.version})
 
-    app = web.Application()
-    app.router.add_get("/", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    tls = cast("ssl.SSLContext", ServerTls(context()))
-    await web.SockSite(runner, sock, ssl_context=tls).start()
-    try:
-        said = await asyncio.to_thread(ask, sock.getsockname()[1], client_context())
-    finally:
-        await runner.cleanup()
+    async with serving(factory=web.Server(handler)) as served:
+        said = await asyncio.to_thread(ask, served.port, client_context())
     assert said == {"scheme": "https", "version": "TLSv1.3"}
 
 
@@ -255,31 +244,6 @@ async def test_an_answer_survives_a_client_that_is_still_sending(version):
 
     async with serving(factory=Short) as served:
         assert await asyncio.to_thread(peer, served.port) == b"413"
-
-
-async def test_a_buffered_protocol_reads_the_same_bytes():
-    class Echo(asyncio.BufferedProtocol):
-        def connection_made(self, transport):
-            self.transport = transport
-            self.buffer = bytearray(1000)
-
-        def get_buffer(self, sizehint):
-            return memoryview(self.buffer)
-
-        def buffer_updated(self, nbytes):
-            self.transport.write(bytes(self.buffer[:nbytes]))
-
-    def peer(port):
-        received = b""
-        with connected(port, client_context()) as tls:
-            tls.sendall(MEGABYTE[:50_000])
-            while len(received) < 50_000:
-                received += tls.recv(65536)
-            tls.unwrap()
-        return received
-
-    async with serving(factory=Echo) as served:
-        assert await asyncio.to_thread(peer, served.port) == MEGABYTE[:50_000]
 
 
 async def test_silence_instead_of_a_handshake_is_dropped():

@@ -72,8 +72,3 @@ async def test_a_session_of_one_listener_does_not_resume_on_another():
 def _session(port, client):
     with connected(port, client) as tls:
         return tls.session
-
-
-def test_it_serves_only():
-    with pytest.raises(ValueError, match="serves"):
-        ServerTls(context()).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=False)

@@ -1,4 +1,4 @@
-"""Certificates, a server behind the adapter, and clients that share no code with it."""
+"""Certificates, a server over TLS, and clients that share no code with it."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from est_server.web.tls import ServerTls, listen_tls
+from est_server.web.tls import ServerTls
 from est_server.web.tls_context import server_context
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -100,7 +100,7 @@ async def serving(tls=None, factory=None, **options):
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     http = web.Server(_answer)
-    server = await listen_tls(factory or http, tls, sock, **options)
+    server = await loop.create_server(tls.over(factory or http, **options), sock=sock)
     try:
         yield Served(sock.getsockname()[1], tls, reported)
     finally:

@@ -1,0 +1,37 @@
+"""What the checks of `doctor` look at, and what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from est_server.config.configuration import Configuration
+    from est_server.errors import BackendUnavailable, EstServerError
+    from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, and the next step if it is not well."""
+
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    next: str | None = None
+
+
+@dataclass(slots=True)
+class Patient:
+    """What the checks look at."""
+
+    path: Path
+    configuration: Configuration
+    now: datetime
+    authorities: dict[str, CertificateAuthority] = field(default_factory=dict)
+    unusable: dict[str, BackendUnavailable] = field(default_factory=dict)
+    ledger: Ledger | None = None
+    ledger_error: EstServerError | None = None
