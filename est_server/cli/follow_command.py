@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from est_server.cli.follow_told import Told
 
 _REST = 1.0  # seconds between two runs, so that a fleet's end does not mean a reload each moment
-_LONGEST_BACKOFF = 30.0
+_SHORTEST_BACKOFF, _LONGEST_BACKOFF = 1.0, 30.0
 _SECONDS = 60.0
 _TOLD_OCTETS = 500
 
@@ -52,7 +52,7 @@ class Command:
             await self.run()
         except Denied as error:
             self.told.problem("exec", error)
-            self._backoff = min(_LONGEST_BACKOFF, max(1.0, 2 * self._backoff))
+            self._backoff = min(_LONGEST_BACKOFF, max(_SHORTEST_BACKOFF, 2 * self._backoff))
             self._at = now() + self._backoff
         else:
             self.told.well("exec")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.2  # seconds between two fetches while an event is not shown
 _LONGEST_PAUSE = 300.0  # between two fetches, whatever happens
-_LONGEST_BACKOFF = 10.0
+_SHORTEST_BACKOFF, _LONGEST_BACKOFF = 1.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Keeper:
                 return await self.begin()
             except BackendUnavailable as error:
                 self.told.problem("feed", error)
-            self._backoff = min(_LONGEST_BACKOFF, max(1.0, 2 * self._backoff))
+            self._backoff = min(_LONGEST_BACKOFF, max(_SHORTEST_BACKOFF, 2 * self._backoff))
             await asyncio.sleep(self._backoff)
 
     def require_usable(self, lists: Mapping[str, Any]) -> None:
@@ -165,7 +165,7 @@ class Keeper:
 
     async def listen(self) -> None:
         """Read events until the task is cancelled; each new connection starts with all lists."""
-        position, backoff = "", 1.0
+        position, backoff = "", _SHORTEST_BACKOFF
         while True:
             try:
                 async with self.remote.stream(position) as stream:
@@ -176,7 +176,7 @@ class Keeper:
                     while True:
                         for event in await stream.next():
                             self._note(event)
-                        position, backoff = stream.reader.last_id, 1.0
+                        position, backoff = stream.reader.last_id, _SHORTEST_BACKOFF
             except EstServerError as error:
                 self.told.problem("feed", error)
                 after = error.retry_after if isinstance(error, BackendUnavailable) else backoff
@@ -230,13 +230,15 @@ class Keeper:
                 self.told.problem(name, error)
             else:
                 self.told.well(name)
-        self._backoff = min(_LONGEST_BACKOFF, max(1.0, 2 * self._backoff)) if failed else 0.0
+        self._backoff = (
+            min(_LONGEST_BACKOFF, max(_SHORTEST_BACKOFF, 2 * self._backoff)) if failed else 0.0
+        )
         try:
             if self._write() and self.command is not None:
                 self.command.wanted = True
             self.told.well("file")
         except OSError as error:
-            self._backoff = max(self._backoff, 1.0)
+            self._backoff = max(self._backoff, _SHORTEST_BACKOFF)
             self.told.problem("file", error)
         if self.command is not None:
             await self.command.run_if_due()

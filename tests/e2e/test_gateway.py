@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import socket
+import ssl
+import urllib.request
 
 import pytest
 from cryptography import x509
@@ -53,6 +55,15 @@ def entries(path):
     return [{f"{one.serial_number:x}" for one in x509.load_pem_x509_crl(pem)} for pem in pems]
 
 
+def metrics(server):
+    unproven = ssl.create_default_context()
+    unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE
+    with urllib.request.urlopen(f"https://{server.admin}/metrics", context=unproven) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines
+            if line.startswith("est_server_feed"))}  # fmt: skip
+
+
 @pytest.fixture(scope="module", params=GATEWAYS)
 def gateway(request, server, need, tmp_path_factory):
     """Run a gateway and a follower that reloads it."""
@@ -87,6 +98,9 @@ def test_a_revoked_device_is_refused_and_a_released_one_passes_again(gateway, se
     told = [json.loads(line) for line in gateway.follow.said().splitlines()]
     assert len(told) >= 3
     assert {one["ca"] for one in told[-1]["lists"]} == {"issuing", "root"}
+    figures = metrics(server)
+    assert figures["est_server_feed_streams"] >= 1
+    assert figures["est_server_feed_events_total"] >= 3
 
 
 # -- without a gateway: what follow says, and how it ends ------------------------------------------

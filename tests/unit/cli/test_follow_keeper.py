@@ -93,6 +93,8 @@ class Now:
 def clock(monkeypatch):
     time = Now()
     monkeypatch.setattr(follow_keeper, "system_clock", lambda: time.now)
+    for module in (follow_keeper, follow_command):
+        monkeypatch.setattr(module, "_SHORTEST_BACKOFF", 0.05)
     return time
 
 
