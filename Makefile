@@ -8,7 +8,7 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 
 PACKAGES += haproxy
 
-.PHONY: ca-table run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
+.PHONY: ca-kills ca-table run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -51,6 +51,10 @@ bulk: $(VENV)/.tested
 ca-table: $(VENV)/.tested
 	$(BIN)/python -m pytest -q -p est_server.testing.table --ca-table -k "CaContract or test_case" \
 		tests/contract
+
+# kill -9 at every edge of issuance; BACKEND=scripted for one backend
+ca-kills: $(VENV)/.tested
+	KILLS=$(or $(KILLS),120) $(BIN)/python -m pytest -s -q tests/contract/test_ca_kills.py
 
 # the long forms of what `make test` does in short: 100,000 inputs for the codecs together and as
 # many for the HTTP surface, none slower than 50 ms of processor time; 200 kills under load

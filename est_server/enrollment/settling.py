@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _ANSWER_TAKES = timedelta(seconds=30)
 """An order that is sent again has to arrive before the CA forgets the first one."""
 
+DEVICE_COMES_WITHIN = timedelta(minutes=10)
+"""How long a device may be late before somebody else asks what its CA decided."""
+
 log = structlog.get_logger("ca")
 
 
@@ -57,14 +60,17 @@ class Settling:
 
     async def turn(self) -> int:
         """Make every attempt that is due; return how many requests were settled."""
-        settled = 0
-        for order in await self.ledger.orders.due(self.clock()):
-            authority = self.authorities.get(order.request.ca)
-            until = self.clock() + pause(order.attempts + 1) + _ANSWER_TAKES
-            if authority is None or not await self.ledger.orders.take(order, until=until):
+        settled, now = 0, self.clock()
+        for order in await self.ledger.orders.due(now, abandoned=now - DEVICE_COMES_WITHIN):
+            if (authority := self.authorities.get(order.request.ca)) is None:
                 continue
             try:
-                settled += await self.settle(authority, order)
+                if order.request.state == "waiting":
+                    settled += await self._collect(authority, order)
+                    continue
+                until = self.clock() + pause(order.attempts + 1) + _ANSWER_TAKES
+                if await self.ledger.orders.take(order, until=until):
+                    settled += await self.settle(authority, order)
             except Conflict:
                 continue  # its own process, another one or a person came first
             except Exception:
@@ -100,6 +106,26 @@ class Settling:
         if made is not None:
             log.info("request.found", ca=made.ca, request=made.request_id)
             await self._nobodys(order, made)
+        return True
+
+    async def _collect(self, authority: CertificateAuthority, order: OpenOrder) -> bool:
+        """Ask about a request that waits at its CA, since its device does not.
+
+        What the CA has decided by now is in the ledger then, whether anybody fetches it or not.
+
+        Raises:
+            Conflict: ``request.state``: the device came back just now.
+        """
+        await self.ledger.orders.ask(order.request.id, at=self.clock())
+        asking = Asking(self.ledger, authority, self.clock)
+        record = partial(ordered_certificate, order=order)
+        try:
+            await asking.ask(issuance_order(order), order.request, record, state="waiting")
+        except (Pending, BackendUnavailable):
+            return False
+        except BackendRejected:
+            return True
+        log.info("request.found", ca=order.request.ca, request=order.request.id)
         return True
 
     async def _find(self, asking: Asking, order: OpenOrder) -> CertificateRecord | None:

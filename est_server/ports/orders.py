@@ -107,8 +107,16 @@ class Orders(Protocol):
         """Return the certificate of a request."""
         ...
 
-    async def due(self, at: datetime, *, limit: int = 100) -> Sequence[OpenOrder]:
-        """Return parked orders whose next attempt is due, the longest overdue first."""
+    async def due(
+        self, at: datetime, *, abandoned: datetime, limit: int = 100
+    ) -> Sequence[OpenOrder]:
+        """Return orders somebody has to ask about, the longest overdue first.
+
+        Args:
+            at: parked ones whose next attempt was due by then.
+            abandoned: waiting ones whose device could have come back by then, and has not.
+            limit: page size.
+        """
         ...
 
     async def wait(self, request_id: str, *, until: datetime, reason: str, at: datetime) -> None:

@@ -14,10 +14,12 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    and_,
     bindparam,
     insert,
     literal_column,
     null,
+    or_,
     select,
     text,
     update,
@@ -63,6 +65,7 @@ _r = requests.c
 _NONE: ColumnElement[int] = literal_column("0")
 _ONE: ColumnElement[int] = literal_column("1")
 _PARKED: ColumnElement[str] = literal_column("'parked'")
+_WAITING: ColumnElement[str] = literal_column("'waiting'")
 _REJECTED: ColumnElement[str] = literal_column("'rejected'")
 
 ADD_ORDER = insert(orders)
@@ -78,7 +81,12 @@ ORDER_ASKED = (
     .offset(_NONE)
 )
 ORDERS_DUE = (
-    _ORDERS.where(_r.state == _PARKED, _c.next_at <= _p("at"))
+    _ORDERS.where(
+        or_(
+            and_(_r.state == _PARKED, _c.next_at <= _p("at")),
+            and_(_r.state == _WAITING, _c.next_at <= _p("abandoned")),
+        )
+    )
     .order_by(_c.next_at)
     .limit(_p("most"))
     .offset(_NONE)

@@ -131,8 +131,12 @@ class SqliteOrders:
         row = await self.reads.one(sql.CERTIFICATE_OF, {"request": request_id})
         return None if row is None else rows.certificate_record(row)
 
-    async def due(self, at: datetime, *, limit: int = 100) -> Sequence[OpenOrder]:
-        wanted: dict[str, Any] = {"at": rows.stamp(at), "most": limit}
+    async def due(
+        self, at: datetime, *, abandoned: datetime, limit: int = 100
+    ) -> Sequence[OpenOrder]:
+        wanted: dict[str, Any] = {
+            "at": rows.stamp(at), "abandoned": rows.stamp(abandoned), "most": limit,
+        }  # fmt: skip
         return [_order(row) for row in await self.reads.all(sql.ORDERS_DUE, wanted)]
 
     async def wait(self, request_id: str, *, until: datetime, reason: str, at: datetime) -> None:

@@ -17,7 +17,7 @@ from est_server.app.clock import system_clock
 from est_server.enrollment.identifiers import new_identifier
 from est_server.enrollment.issuance import issue_and_record
 from est_server.enrollment.records import ordered_certificate
-from est_server.enrollment.settling import Settling, issuance_order
+from est_server.enrollment.settling import DEVICE_COMES_WITHIN, Settling, issuance_order
 from est_server.enrollment.waiting import Polls
 from est_server.pki.authority import signature_hash
 from est_server.pki.keys import generate_key
@@ -126,11 +126,14 @@ class Desk:
         """Make every attempt to learn what became of orders, until none is planned any more."""
         settling = Settling(self.ledger, {CA: self.authority}, self.clock)
         for _ in range(_ATTEMPTS):
-            due = await self.ledger.orders.due(self.clock() + _DAY)
-            if not due:
+            later = self.clock() + _DAY
+            due = await self.ledger.orders.due(later, abandoned=later)
+            if not due or due[0].next_at is None:
                 return
-            if due[0].next_at is not None and due[0].next_at > self.clock():
-                self.clock.ahead += due[0].next_at - self.clock()
+            at = due[0].next_at
+            if due[0].request.state == "waiting":
+                at += DEVICE_COMES_WITHIN
+            self.clock.ahead += max(at - self.clock(), timedelta(0))
             await settling.turn()
 
     async def revoke_upstream(self) -> None:

@@ -1,0 +1,24 @@
+"""kill -9 at the edges of issuance, over every backend; KILLS=100 for all of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ca_worlds import WORLDS
+
+from est_server.testing.kills import kill_at_edges
+
+KILLS = int(os.environ.get("KILLS", "4"))
+ONLY = os.environ.get("BACKEND", "")
+
+
+@pytest.mark.parametrize("backend", [name for name in WORLDS if ONLY in {"", name}])
+async def test_no_certificate_is_lost_and_none_is_made_twice(backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    world = WORLDS[backend]
+    died = await kill_at_edges(f"ca_worlds:{world.__name__}", tmp_path, kills=KILLS)
+    assert len(died) >= KILLS // 2, died
+    if KILLS > 10:
+        print(f"\n{backend}: {len(died)} kills at {len({*died})} edges")
