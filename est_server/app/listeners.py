@@ -173,7 +173,7 @@ def pages_of(
         return Pages(cacerts, csr_attributes(profile))
 
     made = {name: page(profile) for name, profile in rulebook.profiles.items()}
-    return {label: made[name] for label, name in rulebook.labels.items()}
+    return {label: made[name] for label, name in rulebook.labels.items() if name in made}
 
 
 def _certificates(authorities: Mapping[str, CertificateAuthority]) -> dict[str, CaCertificates]:

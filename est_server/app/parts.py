@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from est_server.app.clock import system_clock
 from est_server.app.crls import crl_pointers
@@ -15,9 +14,7 @@ from est_server.enrollment.authenticate import AttemptLimits, Authenticator
 from est_server.enrollment.rulebook import NonceLimits, Rulebook
 from est_server.errors import BackendUnavailable
 from est_server.pki.path import PathValidator
-from est_server.ports.ca import BackendContext, CertificateAuthority
 from est_server.profiles.profile import Issuer
-from est_server.rollover.lifecycle import VISIBLE
 from est_server.rollover.publication import issuing_name
 from est_server.storage import open_ledger, sqlite_path
 from est_server.storage.schema import schema_status, upgrade_schema
@@ -27,62 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from est_server.config.configuration import Configuration
-    from est_server.ports.ca import Backend
+    from est_server.ports.ca import CertificateAuthority
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
-
-
-def open_authorities(
-    configuration: Configuration, rollovers: Sequence[Rollover] = ()
-) -> dict[str, CertificateAuthority]:
-    """Open every CA of the configuration, and the successors that rollovers gave them.
-
-    Raises:
-        BackendUnavailable: one can't be opened.
-    """
-    opened = {
-        name: backend.open(settings, BackendContext(name, configuration.base, system_clock))
-        for name, (backend, settings) in configuration.ca_settings.items()
-    }
-    return {**opened, **open_successors(configuration, rollovers)}
-
-
-def open_successors(
-    configuration: Configuration, rollovers: Sequence[Rollover]
-) -> dict[str, CertificateAuthority]:
-    """Open the CAs that rollovers brought, as far as they are published.
-
-    Raises:
-        BackendUnavailable: one can't be opened, ``rollover.settings`` if what the ledger says of
-            it fits this release no more.
-    """
-    opened: dict[str, CertificateAuthority] = {}
-    for rollover in rollovers:
-        if rollover.ca not in configuration.ca_settings or rollover.state not in VISIBLE:
-            continue
-        name = rollover.successor
-        backend, _ = configuration.ca_settings[rollover.ca]
-        opened[name] = backend.open(
-            successor_settings(backend, rollover),
-            BackendContext(name, configuration.base, system_clock),
-        )
-    return opened
-
-
-def successor_settings(backend: Backend, rollover: Rollover) -> Any:
-    """Return the settings of a successor as its backend reads them.
-
-    Raises:
-        BackendUnavailable: ``rollover.settings``.
-    """
-    try:
-        return backend.settings_model.model_validate(dict(rollover.settings))
-    except ValidationError as error:
-        raise BackendUnavailable(
-            "rollover.settings",
-            f"CA {rollover.successor} can't be opened with what the ledger says of it",
-            hint=str(error),
-        ) from error
 
 
 def issuers_of(
@@ -90,13 +34,14 @@ def issuers_of(
     authorities: Mapping[str, CertificateAuthority],
     rollovers: Sequence[Rollover] = (),
 ) -> dict[str, Issuer]:
-    """Return, for each CA of the configuration, what decisions need to know of who issues."""
+    """Return, for each CA that is open, what decisions need to know of who issues."""
     public = configuration.server.listeners.public
     base = "" if public is None else public.url.rstrip("/")
     found = {}
     for ca in configuration.ca_settings:
         name = issuing_name(ca, rollovers)
-        authority = authorities[name]
+        if (authority := authorities.get(name)) is None:
+            continue
         pointers, shards = crl_pointers(configuration, name, authority, ca)
         if public is not None:
             answers = ocsp_policy(configuration, ca, authority) is not None
@@ -115,15 +60,32 @@ def rulebook_of(
     ledger: Ledger,
     ephemeral: Any,
     rollovers: Sequence[Rollover] = (),
+    unavailable: Mapping[str, BackendUnavailable] = MappingProxyType({}),
 ) -> Rulebook:
-    """Return what the configuration says, ready to run."""
+    """Return what the configuration says, ready to run.
+
+    Args:
+        configuration: as loaded.
+        authorities: the CAs that are open.
+        ledger: the durable record.
+        ephemeral: counts.
+        rollovers: all there are, by generation.
+        unavailable: CAs of server.yaml that can't be used, and why: so can't their profiles.
+    """
     server = configuration.server
     names: dict[bytes, tuple[str, ...]] = {}
     for name, authority in authorities.items():
         subject = authority.certificates().issuer.subject.public_bytes()
         names[subject] = (*names.get(subject, ()), name)
     return Rulebook(
-        profiles=configuration.compile(issuers_of(configuration, authorities, rollovers)),
+        profiles=configuration.compile(
+            issuers_of(configuration, authorities, rollovers), without=unavailable
+        ),
+        unavailable={
+            name: unavailable[profile.model.ca]
+            for name, profile in configuration.profiles.items()
+            if profile.model.ca in unavailable
+        },
         labels=configuration.labels,
         authenticator=Authenticator(
             ledger=ledger,

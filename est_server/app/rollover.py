@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from est_server.app.authorities import open_authorities, successor_settings
 from est_server.app.clock import system_clock
-from est_server.app.parts import open_authorities, successor_settings
 from est_server.errors import BackendRejected, BackendUnavailable, Conflict, NotFound
 from est_server.pki.plan import CertificatePlan
 from est_server.pki.usages import EXTENDED_KEY_USAGES
@@ -197,7 +197,8 @@ async def _tls_replacement(
     configured = x509.load_pem_x509_certificates(file.read_bytes())
     rollovers = await ledger.rollovers.all()
     certificates = {
-        name: one.certificates() for name, one in open_authorities(configuration, rollovers).items()
+        name: one.certificates()
+        for name, one in (await open_authorities(configuration, rollovers)).items()
     }
     certificates[rollover.successor] = authority.certificates()
     leaf = presented(configured, rollovers, certificates)[0]

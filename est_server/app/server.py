@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from est_server.app.authorities import Authorities
 from est_server.app.clock import system_clock
 from est_server.app.crls import open_crls
 from est_server.app.followers import Followers
@@ -29,21 +30,19 @@ from est_server.app.listeners import (
 from est_server.app.node import Node
 from est_server.app.ocsp import open_ocsp
 from est_server.app.parts import (
-    open_authorities,
-    open_successors,
     ready_ledger,
     rulebook_of,
 )
 from est_server.app.periodic import Periodic, running
+from est_server.app.upkeep import CaUpkeep
 from est_server.config.configuration import load
 from est_server.config.logs import configure_logs
-from est_server.enrollment.reconcile import reconcile
 from est_server.enrollment.service import EnrollmentService
-from est_server.enrollment.settling import Settling
 from est_server.enrollment.supersede import supersede_due
 from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
 from est_server.revocation.feed import POLL_SECONDS as FEED_SECONDS
 from est_server.revocation.feed import Feed
+from est_server.rollover.lifecycle import VISIBLE
 from est_server.rollover.publication import summary
 from est_server.storage import open_ephemeral
 from est_server.web import metrics
@@ -63,16 +62,13 @@ if TYPE_CHECKING:
 
     from est_server.config.configuration import Configuration
     from est_server.config.server import ServerModel
-    from est_server.ports.ca import Health
+    from est_server.ports.ca import CaCertificates
     from est_server.ports.rollover import Rollover
 
 _HEARTBEAT_SECONDS = 5.0
-_RECONCILE_SECONDS = 10.0
-_SETTLE_SECONDS = 1.0
-_HEALTH_SECONDS = 60.0
 _REVIEW_SECONDS = 10.0
 _SUPERSEDE_SECONDS = 5.0
-_ROLLOVER_SECONDS = 1.0
+_FOLLOW_SECONDS = 1.0
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 log = structlog.get_logger("server")
@@ -86,11 +82,12 @@ class Server:
         self._configuration = load(path)
         server = self._configuration.server
         configure_logs(server.log.level, server.log.format)
-        self._authorities = open_authorities(self._configuration)
+        self._cas = Authorities(self._configuration, logs=True)
+        self._authorities = self._cas.open
         node = Node.new_name()
         self._ledger = ready_ledger(self._configuration, migrate=migrate, node=node)
         self._ephemeral = open_ephemeral(server.state.ephemeral)
-        self._health: dict[str, Health] = {}
+        self._upkeep = CaUpkeep(self._ledger, self._cas)
         self._node = Node(node, self._ledger, self._configuration.digest)
         limits = server.limits
         self._limits = HttpLimits(
@@ -98,8 +95,13 @@ class Server:
             body_timeout=limits.body_timeout.total_seconds(),
             idle_timeout=limits.idle_timeout.total_seconds(),
         )
+        # no CA is open yet: `_follow` brings them before anybody is listened to
         rulebook = rulebook_of(
-            self._configuration, self._authorities, self._ledger, self._ephemeral
+            self._configuration,
+            self._authorities,
+            self._ledger,
+            self._ephemeral,
+            unavailable=self._unavailable(()),
         )
         service = EnrollmentService(
             rulebook, self._authorities, self._ledger, self._ephemeral, system_clock
@@ -111,6 +113,7 @@ class Server:
             service, pages, self._limits, server.realm, self._followers.fetched, proxies
         )
         self._rollovers: tuple[Rollover, ...] = ()
+        self._certificates: dict[str, CaCertificates] | None = None
         identity = self._identity("est", self._configuration, ())
         service.keys.signer = key_signer(identity, rulebook)
         self._est.full_cmc.signer = cms_signer(identity)
@@ -134,9 +137,8 @@ class Server:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._node.leave)
             await self._node.report()  # before the first reservation: whose it is must be known
-            await self._follow_rollovers()
-            await self._reconcile()
-            await self._check_health()
+            await self._follow()
+            await self._upkeep.reconcile()
             await self._remember()
             await self._crls.start()
             await self._ocsp.start()
@@ -151,8 +153,7 @@ class Server:
                         hangup.clear()
                         await self._reload()
             await self._followers.flush()
-        for authority in self._authorities.values():
-            await authority.close()
+        await self._cas.close()
         await self._ephemeral.close()
         await self._ledger.close()
         log.info("server.stopped")
@@ -160,12 +161,10 @@ class Server:
     def _works(self) -> tuple[Periodic, ...]:
         return (
             Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
-            Periodic("reconcile", _RECONCILE_SECONDS, self._reconcile),
-            Periodic("settle", _SETTLE_SECONDS, self._settle),
-            Periodic("health", _HEALTH_SECONDS, self._check_health),
+            *self._upkeep.works(),
             Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
-            Periodic("rollover", _ROLLOVER_SECONDS, self._follow_rollovers),
-            Periodic("followers", _ROLLOVER_SECONDS, self._followers.flush),
+            Periodic("follow", _FOLLOW_SECONDS, self._follow),
+            Periodic("followers", _FOLLOW_SECONDS, self._followers.flush),
             Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
             *self._crls.works(),
             *self._ocsp.works(),
@@ -188,7 +187,7 @@ class Server:
             public = ValidationEndpoint(self._issuers, crls, ocsp, self._feed).handle
             await listen(stack, listeners.public.listen, public, limits, before=before)
             stack.callback(self._feed.close)  # first of all: streams would use up the grace
-        admin = AdminEndpoint(self._ledger, self._health)
+        admin = AdminEndpoint(self._ledger, self._upkeep.health)
         tls = (self._admin_tls, seconds)
         await listen(stack, listeners.admin.listen, admin.handle, limits, tls)
 
@@ -216,21 +215,64 @@ class Server:
         wanted = getattr(configuration.server.listeners, listener)
         return tls_identity(wanted, configuration.base, self._authorities, rollovers)
 
-    async def _follow_rollovers(self) -> None:
-        """Do what the ledger says about rollovers, or keep everything as it is.
+    async def _follow(self) -> None:
+        """Do what the ledger says about rollovers, and what CAs that open or change make of it.
 
         Raises:
-            BackendUnavailable: a new CA can't be opened; the next turn tries again.
+            ConfigurationError: at the start, a CA can't do what the configuration says of it.
         """
-        found = tuple(await self._ledger.rollovers.all())
-        found = tuple(replace(rollover, anonymous_fetches=0) for rollover in found)
-        if found == self._rollovers and self._issuers:
+        rollovers = tuple(await self._ledger.rollovers.all())
+        opened = await self._cas.connect(rollovers)
+        found = self._to_follow(rollovers)
+        certificates = self._cas.certificates()
+        if found == self._rollovers and certificates == self._certificates:
             return
-        known = {**self._authorities, **open_successors(self._configuration, found)}
-        rulebook = rulebook_of(self._configuration, known, self._ledger, self._ephemeral, found)
+        before = self._certificates
+        try:
+            await self._followed(found)
+        except ConfigurationError as error:
+            if before is None:
+                raise
+            self._cas.refuse(opened, error)
+            return
+        self._certificates = certificates
+        if before is None or before.keys() != certificates.keys():
+            await self._upkeep.check_health()
+
+    def _to_follow(self, found: Sequence[Rollover]) -> tuple[Rollover, ...]:
+        """Return the rollovers as far as they can be followed.
+
+        While a CA works, everything about it stays as it is until its successor is open.
+        """
+        held = {
+            one.ca
+            for one in found
+            if one.state in VISIBLE
+            and one.successor not in self._authorities
+            and one.ca in (self._certificates or {})
+        }
+        followed = [
+            *(one for one in found if one.ca not in held),
+            *(one for one in self._rollovers if one.ca in held),
+        ]
+        followed = [replace(one, anonymous_fetches=0) for one in followed]
+        return tuple(sorted(followed, key=lambda one: (one.ca, one.generation)))
+
+    def _unavailable(self, rollovers: Sequence[Rollover]) -> dict[str, BackendUnavailable]:
+        found = {ca: self._cas.unavailable(ca, rollovers) for ca in self._configuration.ca_settings}
+        return {ca: error for ca, error in found.items() if error is not None}
+
+    async def _followed(self, found: tuple[Rollover, ...]) -> None:
+        known = self._authorities
+        rulebook = rulebook_of(
+            self._configuration,
+            known,
+            self._ledger,
+            self._ephemeral,
+            found,
+            self._unavailable(found),
+        )
         pages = pages_of(rulebook, known, found)
-        # what holds the CAs holds this very mapping; one more in it changes nothing by itself
-        self._authorities.update(known)
         await self._crls.follow(open_crls(self._configuration, known, self._ledger, found))
         est = self._identity("est", self._configuration, found)
         admin = self._identity("admin", self._configuration, found)
@@ -268,7 +310,12 @@ class Server:
                     "cas, state and listeners.public.url take effect with a restart only",
                 )
             rulebook = rulebook_of(
-                fresh, self._authorities, self._ledger, self._ephemeral, self._rollovers
+                fresh,
+                self._authorities,
+                self._ledger,
+                self._ephemeral,
+                self._rollovers,
+                self._unavailable(self._rollovers),
             )
             pages = pages_of(rulebook, self._authorities, self._rollovers)
             identity = self._identity("est", fresh, self._rollovers)
@@ -317,24 +364,6 @@ class Server:
     async def _supersede(self) -> None:
         if revoked := await supersede_due(self._ledger, system_clock):
             log.info("certificates.superseded", revoked=revoked)
-
-    async def _reconcile(self) -> None:
-        presumed, parked = await reconcile(self._ledger, self._authorities, system_clock)
-        if presumed or parked:
-            log.warning("ledger.reconciled", presumed=presumed, parked=parked)
-
-    async def _settle(self) -> None:
-        await Settling(self._ledger, self._authorities, system_clock).turn()
-
-    async def _check_health(self) -> None:
-        for name, authority in self._authorities.items():
-            found = await authority.health()
-            self._health[name] = found
-            metrics.CA_HEALTH.labels(name).set(found.ok)
-            end = authority.certificates().issuer.not_valid_after_utc
-            metrics.ISSUER_NOT_AFTER.labels(name).set(end.timestamp())
-            if not found.ok:
-                log.error("ca.unhealthy", ca=name, detail=found.detail)
 
 
 def _until_restart(server: ServerModel) -> tuple[object, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from est_server.errors import BackendUnavailable
     from est_server.ports.ca import CertificateAuthority
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
@@ -34,22 +35,33 @@ class _Opened:
     """A CA of server.yaml, or one that a rollover brought."""
 
     backend: str
-    authority: CertificateAuthority
+    authority: CertificateAuthority | BackendUnavailable
     issues: bool
     rollover: Rollover | None
+
+    def usable(self) -> CertificateAuthority:
+        """Return the authority.
+
+        Raises:
+            BackendUnavailable: why it can't be used.
+        """
+        from est_server.errors import BackendUnavailable
+
+        if isinstance(self.authority, BackendUnavailable):
+            raise self.authority
+        return self.authority
 
 
 @asynccontextmanager
 async def _opened(
     config: Path, name: str | None = None
 ) -> AsyncIterator[tuple[dict[str, _Opened], Ledger]]:
-    """Open all CAs or one, until the block ends.
+    """Open all CAs as far as they can be used, or one, until the block ends.
 
     Raises:
         NotFound: ``ca.unknown``.
-        BackendUnavailable: it can't be opened.
     """
-    from est_server.app.parts import open_authorities
+    from est_server.app.authorities import Authorities
     from est_server.errors import NotFound
     from est_server.rollover.publication import issuing_name
 
@@ -58,7 +70,12 @@ async def _opened(
         origin = {rollover.successor: rollover.ca for rollover in rollovers}
         issuing = {issuing_name(ca, rollovers) for ca in configuration.ca_settings}
         known = configuration.server.cas
-        authorities = open_authorities(configuration, rollovers)
+        cas = Authorities(configuration)
+        await cas.connect(rollovers)
+        authorities: dict[str, CertificateAuthority | BackendUnavailable] = {
+            **cas.broken,
+            **cas.open,
+        }
         if name is not None and name not in authorities:
             hint = f"known: {', '.join(authorities)}"
             raise NotFound("ca.unknown", f"there is no CA {name!r}", hint=hint)
@@ -76,8 +93,7 @@ async def _opened(
         try:
             yield found, ledger
         finally:
-            for authority in authorities.values():
-                await authority.close()
+            await cas.close()
 
 
 def certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:
@@ -94,13 +110,23 @@ def certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:
     }
 
 
+_CERTIFICATE = ("subject", "serial", "not_before", "not_after", "fingerprint")
+
+
 def _line(name: str, ca: _Opened) -> dict[str, Any]:
+    from est_server.errors import EstServerError
+
     return {
         "name": name,
         "backend": ca.backend,
         "issues": ca.issues,
         "rollover": None if ca.rollover is None else ca.rollover.state,
-        **certificate_dict(ca.authority.certificates().issuer),
+        "unusable": str(ca.authority) if isinstance(ca.authority, EstServerError) else None,
+        **(
+            dict.fromkeys(_CERTIFICATE)
+            if isinstance(ca.authority, EstServerError)
+            else certificate_dict(ca.authority.certificates().issuer)
+        ),
     }
 
 
@@ -108,8 +134,8 @@ def _line(name: str, ca: _Opened) -> dict[str, Any]:
 def list_(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") -> None:
     """List the CAs, those that rollovers brought too.
 
-    JSON: [{"name", "backend", "issues", "rollover": state of the latest, or null, "subject",
-    "serial", "not_before", "not_after", "fingerprint"}].
+    JSON: [{"name", "backend", "issues", "rollover": state of the latest, or null, "unusable": why
+    it can't be used now, or null, "subject", "serial", "not_before", "not_after", "fingerprint"}].
 
     Example: est-server ca list
     """
@@ -118,7 +144,7 @@ def list_(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") ->
         async with _opened(config) as (found, _):
             return [_line(name, ca) for name, ca in found.items()]
 
-    columns = ("name", "backend", "issues", "rollover", "subject", "not_after")
+    columns = ("name", "backend", "issues", "rollover", "unusable", "subject", "not_after")
     show_list(output, asyncio.run(work()), columns)
 
 
@@ -131,7 +157,8 @@ def show_(
     """Show one CA, its chain, what its backend can do, and who follows its rollover.
 
     JSON: as list, with "chain": [certificates above it], "device_keys" (empty: any),
-    "holds_signature", "local_key" and "followers": {"holders", "fetched", "renewed", "behind"},
+    "holds_signature", "local_key", "revokes", "looks_up", "repeats_for": seconds, "may_wait",
+    "own": what it decides by itself, and "followers": {"holders", "fetched", "renewed", "behind"},
     null without a rollover.
 
     Example: est-server ca show issuing
@@ -140,13 +167,19 @@ def show_(
     async def work() -> dict[str, Any]:
         async with _opened(config, name) as (found, ledger):
             ca = found[name]
-            can = ca.authority.capabilities
+            authority = ca.usable()
+            can = authority.capabilities
             return {
                 **_line(name, ca),
-                "chain": [certificate_dict(above) for above in ca.authority.certificates().chain],
+                "chain": [certificate_dict(above) for above in authority.certificates().chain],
                 "device_keys": sorted(can.device_keys),
                 "holds_signature": can.holds_signature,
                 "local_key": can.local_key,
+                "revokes": can.revokes,
+                "looks_up": can.looks_up,
+                "repeats_for": int(can.repeats_for.total_seconds()),
+                "may_wait": can.may_wait,
+                "own": sorted(can.own),
                 "followers": None
                 if ca.rollover is None
                 else asdict(await ledger.rollovers.counts(ca.rollover, system_clock())),
@@ -172,12 +205,20 @@ def sign(
 
     JSON: [{"name", "ok", "detail"}]. Example: est-server ca test-sign issuing
     """
+    from est_server.errors import BackendUnavailable
+    from est_server.ports.ca import Health
 
     async def work() -> list[dict[str, Any]]:
         lines = []
         async with _opened(config, name) as (found, _):
             for known, ca in found.items():
-                health = await ca.authority.health()
+                try:
+                    health = await ca.usable().health()
+                except BackendUnavailable as error:
+                    detail = (
+                        error.message if error.hint is None else f"{error.message}; {error.hint}"
+                    )
+                    health = Health(ok=False, detail=detail)
                 lines.append({"name": known, "ok": health.ok, "detail": health.detail})
         return lines
 

@@ -211,7 +211,7 @@ def export(
         from cryptography import x509
         from cryptography.hazmat.primitives.serialization import Encoding
 
-        from est_server.app.parts import open_authorities
+        from est_server.app.authorities import open_authorities
         from est_server.errors import NotFound
 
         async with opened(config) as (configuration, ledger):
@@ -222,7 +222,7 @@ def export(
                 return found.der
             certificates = [x509.load_der_x509_certificate(found.der)]
             if chain:
-                authorities = open_authorities(configuration, await ledger.rollovers.all())
+                authorities = await open_authorities(configuration, await ledger.rollovers.all())
                 if found.ca not in authorities:
                     hint = "it was renamed or removed; export without --chain"
                     raise NotFound("ca.unknown", f"there is no CA {found.ca!r}", hint=hint)

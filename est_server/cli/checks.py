@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
+from est_server.app.authorities import Authorities
 from est_server.app.clock import system_clock
 from est_server.app.parts import ready_ledger
 from est_server.cli.doctor_crls import check_crls
+from est_server.cli.doctor_orders import check_orders
 from est_server.cli.nodes import running_here
 from est_server.cli.patient import Finding, Patient
 from est_server.config.configuration import load
 from est_server.config.secrets import secrets_in
 from est_server.config.server import host_and_port
 from est_server.errors import BackendUnavailable, EstServerError
-from est_server.ports.ca import BackendContext
 from est_server.ports.ephemeral import Budget
 from est_server.ports.ledger import NODE_ALIVE_FOR
 from est_server.storage import open_ephemeral
@@ -46,8 +47,9 @@ async def run_checks(config: Path) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: the configuration can't be read, so there is nothing to look at.
     """
-    patient = Patient(config, load(config), system_clock())
-    _open(patient)
+    configuration = load(config)
+    patient = Patient(config, configuration, system_clock(), Authorities(configuration))
+    await _open(patient)
     found = []
     try:
         for name, (_, check) in CHECKS.items():
@@ -61,25 +63,20 @@ async def run_checks(config: Path) -> list[dict[str, Any]]:
                 async for finding in check(patient)
             ]
     finally:
-        for authority in patient.authorities.values():
-            await authority.close()
+        await patient.cas.close()
         if patient.ledger is not None:
             await patient.ledger.close()
     return found
 
 
-def _open(patient: Patient) -> None:
+async def _open(patient: Patient) -> None:
     configuration = patient.configuration
-    for name, (backend, settings) in configuration.ca_settings.items():
-        try:
-            context = BackendContext(name, configuration.base, system_clock)
-            patient.authorities[name] = backend.open(settings, context)
-        except BackendUnavailable as error:
-            patient.unusable[name] = error
     try:
         patient.ledger = ready_ledger(configuration, migrate=False)
     except EstServerError as error:
         patient.ledger_error = error
+    rollovers = [] if patient.ledger is None else await patient.ledger.rollovers.all()
+    await patient.cas.connect(rollovers)
 
 
 async def _config(patient: Patient) -> AsyncIterator[Finding]:
@@ -119,16 +116,16 @@ def _secrets(configuration: Configuration) -> Iterator[tuple[ConfigPath, Secret]
 
 
 async def _test_signature(patient: Patient) -> AsyncIterator[Finding]:
-    for name, error in patient.unusable.items():
+    for name, error in patient.cas.broken.items():
         yield Finding("fail", f"{name}: {error.message}", error.hint)
-    for name, authority in patient.authorities.items():
+    for name, authority in patient.cas.open.items():
         health = await authority.health()
         then = None if health.ok else f"est-server ca test-sign {name} -c {patient.path}"
         yield Finding("ok" if health.ok else "fail", f"{name}: {health.detail}", then)
 
 
 async def _ca_expiry(patient: Patient) -> AsyncIterator[Finding]:
-    for name, authority in patient.authorities.items():
+    for name, authority in patient.cas.open.items():
         certificates = authority.certificates()
         for certificate in (certificates.issuer, *certificates.chain):
             what = f"{name}: {certificate.subject.rfc4514_string()}"
@@ -192,7 +189,7 @@ async def _clock(patient: Patient) -> AsyncIterator[Finding]:
     now = patient.now
     late = [
         f"CA {name} begins {found.certificates().issuer.not_valid_before_utc:%F %TZ}"
-        for name, found in patient.authorities.items()
+        for name, found in patient.cas.open.items()
         if found.certificates().issuer.not_valid_before_utc > now
     ]
     if patient.ledger is not None:
@@ -279,6 +276,7 @@ CHECKS: Mapping[str, tuple[str, Callable[[Patient], AsyncIterator[Finding]]]] = 
     "tls-expiry": ("TLS certificates end later than in 30 days", _tls),
     "ledger": ("the schema fits this release; reads and writes", _ledger),
     "crl": ("revocation lists are in force, on time, and everywhere the same", check_crls),
+    "orders": ("what CAs were asked is settled, and revocations have reached them", check_orders),
     "ephemeral": ("the store of counters answers", _ephemeral),
     "clock": ("the time is not before what was made already", _clock),
     "ports": ("listeners' ports are free, or ours", _ports),

@@ -92,12 +92,12 @@ def publish(
 
 
 async def _open(configuration: Configuration, ledger: Ledger, ca: str | None) -> Crls:
+    from est_server.app.authorities import open_authorities
     from est_server.app.crls import open_crls
-    from est_server.app.parts import open_authorities
     from est_server.errors import NotFound
 
     rollovers = await ledger.rollovers.all()
-    authorities = open_authorities(configuration, rollovers)
+    authorities = await open_authorities(configuration, rollovers)
     wanted = {name: one for name, one in authorities.items() if ca in {None, name}}
     crls = open_crls(configuration, wanted, ledger, rollovers)
     if not crls.publisher.issuers and not crls.compact.issuers:
@@ -210,13 +210,13 @@ def _verify(
 
 
 async def _verify_published(config: Path) -> list[dict[str, Any]]:
+    from est_server.app.authorities import open_authorities
     from est_server.app.clock import system_clock
-    from est_server.app.parts import open_authorities
     from est_server.cli.crl_check import set_findings
     from est_server.ports.crl import COMPACT, crl_file
 
     async with opened(config) as (configuration, ledger):
-        authorities = open_authorities(configuration, await ledger.rollovers.all())
+        authorities = await open_authorities(configuration, await ledger.rollovers.all())
         crls = await _open(configuration, ledger, None)
         found: list[dict[str, Any]] = []
         for scope in await ledger.crls.scopes():

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from est_server.app.crls import open_crls
-from est_server.app.parts import open_successors
 from est_server.cli.patient import Finding
 from est_server.errors import ConfigurationError, EstServerError, Malformed
 from est_server.ports.crl import crl_file
@@ -53,7 +52,7 @@ async def check_crls(patient: Patient) -> AsyncIterator[Finding]:
         return
     try:
         rollovers = await ledger.rollovers.all()
-        known = {**patient.authorities, **open_successors(patient.configuration, rollovers)}
+        known = patient.cas.open
         crls = open_crls(patient.configuration, known, ledger, rollovers)
         scopes = {(scope.ca, scope.shard): scope for scope in await ledger.crls.scopes()}
     except (EstServerError, ConfigurationError) as error:

@@ -93,12 +93,12 @@ async def _ours(
     config: Path, serial: int, leaf: x509.Certificate | None
 ) -> tuple[x509.Certificate | None, str | None]:
     """Return which of our CAs issued a certificate, and where our responder is."""
-    from est_server.app.parts import open_authorities
+    from est_server.app.authorities import open_authorities
     from est_server.web.ocsp import PATH
 
     async with opened(config) as (configuration, ledger):
         rows = await ledger.certificates(serial_number=serial)
-        cas = open_authorities(configuration)
+        cas = await open_authorities(configuration)
         issuers = {name: ca.certificates().issuer for name, ca in cas.items()}
         for ca in cas.values():
             await ca.close()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from est_server.app.authorities import Authorities
     from est_server.config.configuration import Configuration
-    from est_server.errors import BackendUnavailable, EstServerError
-    from est_server.ports.ca import CertificateAuthority
+    from est_server.errors import EstServerError
     from est_server.ports.ledger import Ledger
 
 
@@ -31,7 +31,6 @@ class Patient:
     path: Path
     configuration: Configuration
     now: datetime
-    authorities: dict[str, CertificateAuthority] = field(default_factory=dict)
-    unusable: dict[str, BackendUnavailable] = field(default_factory=dict)
+    cas: Authorities
     ledger: Ledger | None = None
     ledger_error: EstServerError | None = None

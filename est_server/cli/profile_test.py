@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from est_server.app.authorities import open_authorities
 from est_server.app.clock import system_clock
-from est_server.app.parts import open_authorities, rulebook_of
+from est_server.app.parts import rulebook_of
 from est_server.cli.options import opened
 from est_server.enrollment.renewing import other_certificates, renewing_identity
 from est_server.enrollment.request import EnrollmentRequest
@@ -69,7 +70,7 @@ async def answer(question: Question, config: Path) -> dict[str, Any]:
     """
     async with opened(config) as (configuration, ledger):
         rollovers = await ledger.rollovers.all()
-        authorities = open_authorities(configuration, rollovers)
+        authorities = await open_authorities(configuration, rollovers)
         rulebook = rulebook_of(configuration, authorities, ledger, MemoryEphemeral(), rollovers)
         if question.profile not in rulebook.profiles:
             hint = f"known: {', '.join(sorted(rulebook.profiles))}"

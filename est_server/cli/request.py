@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -13,16 +13,28 @@ from est_server.cli.lazy import command_group
 from est_server.cli.operator import operator
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
 from est_server.cli.output import iso, show, show_json, show_list
+from est_server.cli.request_resolve import at_ca, resolve
 
 if TYPE_CHECKING:
     from est_server.config.configuration import Configuration
     from est_server.ports.ledger import Ledger, RequestRecord
-    from est_server.ports.pending import PendingRequest
+    from est_server.ports.pending import PendingRequest, PendingState
 
-app = command_group("The review queue: list, show, approve, deny.")
+app = command_group("Requests that wait for people or CAs: list, show, approve, deny, resolve.")
+app.command()(resolve)
 
 RequestArgument = Annotated[str, typer.Argument(metavar="ID", help="A request (r_…).")]
-State = Literal["waiting", "approved", "issuing", "issued", "denied", "expired", "parked", "any"]
+State = Literal[
+    "waiting",
+    "approved",
+    "issuing",
+    "issued",
+    "denied",
+    "expired",
+    "parked",
+    "waiting-for-ca",
+    "any",
+]
 LONGEST_NOTE = 500
 
 
@@ -48,11 +60,11 @@ def pending_dict(found: PendingRequest) -> dict[str, Any]:
     }
 
 
-def _parked_dict(found: RequestRecord, reason: str) -> dict[str, Any]:
-    """Return a request whose outcome at its CA is unknown, in the same shape."""
+def _at_ca_dict(found: RequestRecord, reason: str) -> dict[str, Any]:
+    """Return a request that is not settled at its CA, in the same shape."""
     return {
         "request": found.id,
-        "state": found.state,
+        "state": "waiting-for-ca" if found.state == "waiting" else found.state,
         "operation": found.operation,
         "label": found.label,
         "profile": found.profile,
@@ -80,9 +92,10 @@ def list_(
     config: ConfigOption = SERVER_YAML,
     output: OutputOption = "table",
 ) -> None:
-    """List requests that wait, or have waited, for a person; newest first.
+    """List requests that wait, or have waited, for a person or a CA; newest first.
 
-    A parked request is one whose outcome at its CA nobody could tell after a crash. JSON:
+    A parked request is one whose outcome at its CA nobody can tell, or whose answer was refused;
+    one that waits for its CA was taken by it and is not decided. JSON:
     [{"request", "state", "operation", "label", "profile", "identity", "device", "key_sha256",
     "created_at", "expires_at", "decided_by", "decided_at", "note", "profile_digest", "decision",
     "issued_as"}].
@@ -93,12 +106,14 @@ def list_(
     async def work() -> list[dict[str, Any]]:
         async with opened(config) as (_, ledger):
             found: list[dict[str, Any]] = []
-            if state in {None, "any", "parked"}:
+            if state in {None, "any", "parked", "waiting-for-ca"}:
                 parked = await ledger.pending.parked(limit=limit)
-                found += [_parked_dict(request, reason) for request, reason in parked]
-            if state != "parked":
+                rows = [_at_ca_dict(request, reason) for request, reason in parked]
+                found += [row for row in rows if state in {None, "any", row["state"]}]
+            if state not in {"parked", "waiting-for-ca"}:
+                wanted = cast("PendingState | None", None if state == "any" else state)
                 records = await ledger.pending.list(
-                    state=None if state == "any" else state, open_only=state is None, limit=limit
+                    state=wanted, open_only=state is None, limit=limit
                 )
                 found += [pending_dict(record) for record in records]
             return sorted(found, key=lambda row: str(row["request"]), reverse=True)[:limit]
@@ -114,7 +129,11 @@ def show_(
 ) -> None:
     """Show one request: who asks for what, and what would be issued.
 
-    JSON: as list, with "gates" and "plan" of the decision that made it wait.
+    One at a CA is shown with what is known and what a person can do about it.
+
+    JSON: as list, with "gates" and "plan" of the decision that made it wait; at a CA also with
+    "ca", "certificates": serial numbers of what it made and nobody may have, "next_attempt": when
+    the server asks again by itself, and "can": commands.
 
     Example: est-server request show r_06h0…
     """
@@ -123,7 +142,10 @@ def show_(
         async with opened(config) as (_, ledger):
             found = await _find(ledger, request)
             [decision] = await ledger.decisions(decision_id=found["decision"])
-            return {**found, **json.loads(decision.trace)}
+            trace = json.loads(decision.trace)
+            if found["state"] in {"parked", "waiting-for-ca"}:
+                return {**found, **await at_ca(ledger, request), **trace}
+            return {**found, **trace}
 
     found = asyncio.run(work())
     if output == "json":
@@ -177,11 +199,11 @@ async def _review(
         raise typer.BadParameter(wanted, param_hint=option)
     async with opened(config) as (configuration, ledger):
         found = await _find(ledger, request)
-        if found["state"] == "parked":
+        if found["state"] in {"parked", "waiting-for-ca"}:
             raise Conflict(
                 "request.state",
-                f"request {request} is parked: nobody can tell whether its CA issued",
-                hint="look for its key at the CA; an answer can't be given here",
+                f"request {request} is {found['state']}: it was allowed, and sent to its CA",
+                hint=f"est-server request show {request}",
             )
         now = system_clock()
         digest = ""
@@ -200,7 +222,7 @@ async def _find(ledger: Ledger, request: str) -> dict[str, Any]:
         return pending_dict(record)
     for parked, reason in await ledger.pending.parked(limit=10000):
         if parked.id == request:
-            return _parked_dict(parked, reason)
+            return _at_ca_dict(parked, reason)
     hint = "est-server request list --state any"
     raise NotFound("request.unknown", f"there is no pending request {request}", hint=hint)
 

@@ -25,7 +25,7 @@ from est_server.errors import ConfigurationError, Problem
 from est_server.profiles.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from importlib.metadata import EntryPoint
     from pathlib import Path
 
@@ -82,18 +82,26 @@ class Configuration:
         documents += [policy.document for policy in self.policies.values()]
         return {document.file: document.text for document in documents}
 
-    def compile(self, issuers: Mapping[str, Issuer]) -> dict[str, Profile]:
+    def compile(
+        self, issuers: Mapping[str, Issuer], *, without: Container[str] = ()
+    ) -> dict[str, Profile]:
         """Return the profiles as `decide` takes them, once the CAs are open.
 
         Args:
             issuers: facts about the open CAs by name.
+            without: CAs that can't be used now, whose profiles are left out.
 
         Raises:
             ConfigurationError: E200, a profile's CA is not among them: at a reload, a CA that was
                 added since the start; E270, its certificates would name a list or a responder
                 that the CA does not have.
         """
-        missing = [*self._without_ca(issuers), *self._without_list(issuers)]
+        usable = {
+            name: profile
+            for name, profile in self.profiles.items()
+            if profile.model.ca not in without
+        }
+        missing = [*_without_ca(usable.values(), issuers), *self._without_list(issuers)]
         if missing:
             raise ConfigurationError(tuple(missing))
         return {
@@ -106,15 +114,8 @@ class Configuration:
                 approval_when=self.approvals.get(name),
                 positions=profile.document.positions,
             )
-            for name, profile in self.profiles.items()
+            for name, profile in usable.items()
         }
-
-    def _without_ca(self, issuers: Mapping[str, Issuer]) -> Iterator[Problem]:
-        for profile in self.profiles.values():
-            if (name := profile.model.ca) not in issuers:
-                text = f"ca: CA {name!r} is not open"
-                hint = "a CA that was added takes effect at the next start"
-                yield Problem(profile.document.value("ca"), "E200", text, hint)
 
     def _without_list(self, issuers: Mapping[str, Issuer]) -> Iterator[Problem]:
         for profile in self.profiles.values():
@@ -129,6 +130,16 @@ class Configuration:
                     "certificate has cRLSign, and no `enabled: false`"
                 )
                 yield Problem(profile.document.value(*path), "E270", text, hint)
+
+
+def _without_ca(
+    profiles: Iterable[ProfileFile], issuers: Mapping[str, Issuer]
+) -> Iterator[Problem]:
+    for profile in profiles:
+        if (name := profile.model.ca) not in issuers:
+            text = f"ca: CA {name!r} is not open"
+            hint = "a CA that was added takes effect at the next start"
+            yield Problem(profile.document.value("ca"), "E200", text, hint)
 
 
 def load(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from est_server.enrollment.asking import checked
+from est_server.enrollment.asking import checked, refused_certificate
 from est_server.enrollment.records import ordered_certificate
 from est_server.enrollment.settling import Settling, issuance_order
-from est_server.errors import Conflict, NotFound
+from est_server.errors import BackendRejected, Conflict, NotFound
+from est_server.pki.check import signed_by
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -23,6 +24,8 @@ async def bring(
     authority: CertificateAuthority,
     request_id: str,
     certificate: x509.Certificate,
+    *,
+    by: str,
     clock: Clock,
 ) -> CertificateRecord:
     """Record the certificate that a CA made for a request, and return its row.
@@ -37,8 +40,38 @@ async def bring(
     order = await _order(ledger, request_id)
     checked(authority, issuance_order(order), certificate, clock())
     made = ordered_certificate(certificate, order)
-    await ledger.orders.record(request_id, made)
+    await ledger.orders.record(request_id, made, reason=f"brought by {by}")
     return made
+
+
+async def refuse(
+    ledger: Ledger,
+    authority: CertificateAuthority,
+    request_id: str,
+    certificate: x509.Certificate,
+    *,
+    by: str,
+    clock: Clock,
+) -> bool:
+    """Write down, revoked, what a CA made of a request and nobody may have.
+
+    Returns:
+        False if the ledger has it already.
+
+    Raises:
+        NotFound: ``request.unknown``.
+        BackendRejected: ``issued.signature``: the CA did not sign it.
+    """
+    order = await _order(ledger, request_id)
+    known = authority.certificates()
+    if not any(signed_by(certificate, issuer) for issuer in (known.issuer, *known.others)):
+        raise BackendRejected("issued.signature", "this CA did not sign it")
+    return await ledger.orders.keep(
+        refused_certificate(order.request, certificate),
+        reason="issued.refused: it is not what was ordered",
+        actor=by,
+        at=clock(),
+    )
 
 
 async def free(ledger: Ledger, request_id: str, *, by: str, clock: Clock) -> None:

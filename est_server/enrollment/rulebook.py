@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from est_server.errors import NotFound
+from est_server.errors import BackendUnavailable, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,7 @@ class Rulebook:
         appraiser: appraises evidence under the profiles' policies.
         nonces: caps on nonces for evidence.
         lenient_bodies: whether PEM and raw DER are read as well as base64.
+        unavailable: profiles whose CA can't be used now, and why.
     """
 
     profiles: Mapping[str, Profile]
@@ -54,16 +55,25 @@ class Rulebook:
     lenient_bodies: bool
     appraiser: Appraiser
     nonces: NonceLimits
+    unavailable: Mapping[str, BackendUnavailable] = field(default_factory=dict)
 
     def profile_for(self, label: str | None) -> Profile:
         """Return the profile behind a label.
 
         Raises:
             NotFound: ``label.unknown``.
+            BackendUnavailable: its CA can't be used now.
         """
         name = self.labels.get(label)
         if name is None:
             raise NotFound("label.unknown", "there is no such label here")
+        if (error := self.unavailable.get(name)) is not None:
+            raise BackendUnavailable(
+                error.rule,
+                "its CA can't be used now",
+                hint=error.hint,
+                retry_after=error.retry_after,
+            )
         return self.profiles[name]
 
 

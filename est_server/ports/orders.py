@@ -119,6 +119,13 @@ class Orders(Protocol):
         """
         ...
 
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many open requests each CA has: ``waiting``, ``unknown`` or ``refused``.
+
+        ``refused``: its answer was not what was ordered, until a person has looked at it.
+        """
+        ...
+
     async def wait(self, request_id: str, *, until: datetime, reason: str, at: datetime) -> None:
         """Move a request to ``waiting``; its CA is not asked again before `until`."""
         ...
@@ -137,8 +144,15 @@ class Orders(Protocol):
         """Claim the attempt that is due: True for one process; the next is due at `until`."""
         ...
 
-    async def record(self, request_id: str, certificate: CertificateRecord) -> None:
+    async def record(
+        self, request_id: str, certificate: CertificateRecord, *, reason: str | None = None
+    ) -> None:
         """Move a request to ``issued`` and write its certificate.
+
+        Args:
+            request_id: which.
+            certificate: what it gets.
+            reason: who brought it, if a person did.
 
         Raises:
             Conflict: ``serial.duplicate``.

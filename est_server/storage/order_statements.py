@@ -16,6 +16,8 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
+    func,
     insert,
     literal_column,
     null,
@@ -90,6 +92,24 @@ ORDERS_DUE = (
     .order_by(_c.next_at)
     .limit(_p("most"))
     .offset(_NONE)
+)
+
+
+COUNTS = (
+    select(
+        _r.ca,
+        case(
+            (_r.state == _WAITING, literal_column("'waiting'")),
+            (_r.reason.like(literal_column("'issued.%'")), literal_column("'refused'")),
+            else_=literal_column("'unknown'"),
+        ).label("kind"),
+        func.count().label("found"),
+    )
+    .where(
+        _r.state.in_([_WAITING, _PARKED]),
+        text("state IN ('reserved', 'waiting', 'parked')"),  # in the partial index's words
+    )
+    .group_by(_r.ca, text("kind"))
 )
 
 

@@ -21,7 +21,7 @@ from est_server.storage.sqlite_revocation import revoke
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from est_server.ports.ledger import CertificateRecord
@@ -64,9 +64,10 @@ def _record(
     db: sqlite3.Connection,
     request_id: str,
     certificate: CertificateRecord,
+    reason: str | None,
     write: Callable[[sqlite3.Connection, CertificateRecord], None],
 ) -> None:
-    _move(db, "record", request_id, certificate.issued_at)
+    _move(db, "record", request_id, certificate.issued_at, reason)
     pending.finish(db, request_id, rows.stamp(certificate.issued_at))
     write(db, certificate)
 
@@ -139,6 +140,10 @@ class SqliteOrders:
         }  # fmt: skip
         return [_order(row) for row in await self.reads.all(sql.ORDERS_DUE, wanted)]
 
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        found = await self.reads.all(sql.COUNTS)
+        return {(row["ca"], row["kind"]): row["found"] for row in found}
+
     async def wait(self, request_id: str, *, until: datetime, reason: str, at: datetime) -> None:
         await self.writer.run(lambda db: _move(db, "wait", request_id, at, reason, until))
 
@@ -163,9 +168,11 @@ class SqliteOrders:
         }
         return bool(await self.writer.run(lambda db: execute(db, sql.TAKE, values)))
 
-    async def record(self, request_id: str, certificate: CertificateRecord) -> None:
+    async def record(
+        self, request_id: str, certificate: CertificateRecord, *, reason: str | None = None
+    ) -> None:
         write = self.add_certificate
-        await self.writer.run(lambda db: _record(db, request_id, certificate, write))
+        await self.writer.run(lambda db: _record(db, request_id, certificate, reason, write))
 
     async def reject(self, request_id: str, *, reason: str, at: datetime) -> None:
         await self.writer.run(lambda db: _reject(db, request_id, reason, at))

@@ -178,7 +178,14 @@ async def _resolved_by_hand(scene: Scene, order: OpenOrder) -> None:
     """Nobody can tell but the CA's own records: bring the certificate as a person does."""
     assert await scene.desk.state(order) == "parked"
     [certificate] = await scene.world.issued()
-    await bring(scene.ledger, scene.desk.authority, order.request.id, certificate, scene.clock)
+    await bring(
+        scene.ledger,
+        scene.desk.authority,
+        order.request.id,
+        certificate,
+        by="somebody",
+        clock=scene.clock,
+    )
     assert await scene.desk.state(order) == "issued"
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from est_server.enrollment.reconcile import reconcile
-from est_server.enrollment.resolving import bring, free
+from est_server.enrollment.resolving import bring, free, refuse
 from est_server.errors import BackendRejected, BackendUnavailable, Conflict, Pending
 from est_server.ports.ledger import NODE_ALIVE_FOR
 from est_server.ports.revocation import Revocation
@@ -37,6 +37,8 @@ from est_server.testing.edges import AUTHORITY, LEDGER, ORDERS, REVOCATIONS, UPS
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from cryptography import x509
 
     from est_server.ports.orders import OpenOrder
     from est_server.storage.sqlite import SqliteLedger
@@ -147,7 +149,8 @@ class _Run:
             await desk.settle()
             for order in _orders(desk, self.name):
                 await self._device(desk, order)
-            await desk.settle()
+            for request, _ in await self.ledger.pending.parked():
+                await self._person(desk, request.id)
             await self._check(desk)
         finally:
             await authority.close()
@@ -180,10 +183,20 @@ class _Run:
                 Encoding.DER, PublicFormat.SubjectPublicKeyInfo
             )
             if sha256(spki).digest() == order.request.spki_sha256:
-                with suppress(BackendRejected, Conflict):
-                    await bring(self.ledger, desk.authority, request_id, certificate, desk.clock)
-                    return
+                with suppress(Conflict):
+                    if await self._brought(desk, request_id, certificate):
+                        return
         await free(self.ledger, request_id, by="somebody", clock=desk.clock)
+
+    async def _brought(self, desk: Desk, request_id: str, certificate: x509.Certificate) -> bool:
+        """Bring a certificate as what was ordered, or else as what nobody may have."""
+        arguments = self.ledger, desk.authority, request_id, certificate
+        try:
+            await bring(*arguments, by="somebody", clock=desk.clock)
+        except BackendRejected:
+            await refuse(*arguments, by="somebody", clock=desk.clock)
+            return False
+        return True
 
     async def _check(self, desk: Desk) -> None:
         await check_books(self.ledger, await self.alive.issued())

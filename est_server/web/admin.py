@@ -1,7 +1,8 @@
 """The admin listener: for orchestrators and monitoring, on loopback by default.
 
 GET /livez      200 while the process answers
-GET /readyz     200 when it can issue: the ledger writes and every CA signed its last test
+GET /readyz     200 when it can issue: the ledger writes, and a CA signed its last test; the body
+                names every CA that can't be used, and how to mend it
 GET /metrics    Prometheus text format
 """
 
@@ -60,7 +61,8 @@ class AdminEndpoint:
             checks["ledger"] = (True, "reads and writes")
         except EstServerError as error:
             checks["ledger"] = (False, error.message)
-        ready = all(ok for ok, _ in checks.values())
+        cas = [found.ok for found in self.health.values()]
+        ready = checks["ledger"][0] and any(cas)
         report = {
             "ready": ready,
             "checks": {name: {"ok": ok, "detail": detail} for name, (ok, detail) in checks.items()},

@@ -138,6 +138,7 @@ class EstEndpoint:
     ) -> web.StreamResponse:
         pages = self.pages.get(label)
         if pages is None:
+            self.service.rulebook.profile_for(label)  # says why there is nothing
             raise NotFound("label.unknown", "there is no such label here")
         if operation == "cacerts":
             # no smime-type parameter: RFC 7030 4.1.3 names none, and old BouncyCastle wants none

@@ -35,6 +35,18 @@ PENDING_OLDEST = Gauge(
     "est_server_pending_oldest_seconds", "how long the oldest of them has waited, 0 without any"
 )
 CA_HEALTH = Gauge("est_server_ca_healthy", "1 if the last test signature succeeded", ("ca",))
+CA_ORDERS = Gauge(
+    "est_server_ca_orders",
+    "requests at a CA that are not settled: waiting for it, with an unknown outcome, or with an "
+    "answer that was refused",
+    ("ca", "state"),
+)
+CA_REVOCATIONS_BEHIND = Gauge(
+    "est_server_ca_revocations_behind", "events that were not carried to a CA yet", ("ca",)
+)
+CA_REVOCATIONS_REFUSED = Gauge(
+    "est_server_ca_revocations_refused", "revocations that a CA refused", ("ca",)
+)
 _LIST = ("ca", "shard", "kind")
 CRL_NUMBER = Gauge("est_server_crl_number", "number of the newest list", _LIST)
 CRL_SIZE = Gauge("est_server_crl_size_bytes", "octets of the newest list", _LIST)

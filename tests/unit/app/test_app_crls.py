@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from est_server.app.authorities import open_authorities
 from est_server.app.crls import crl_pointers, crl_section, open_crls
-from est_server.app.parts import issuers_of, open_authorities
+from est_server.app.parts import issuers_of
 from est_server.cli.hierarchy import Wanted, build
 from est_server.config.configuration import load
 from est_server.errors import ConfigurationError
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
 def configured(folder):
     """Return configuration and CA with this text in the CA's section."""
 
-    def make(section=None, *, signs=True, public=True):
+    async def make(section=None, *, signs=True, public=True):
         text = (folder / "server.yaml").read_text()
         if section is not None:
             text = text.replace("    backend: soft", f"    crl: {section}\n    backend: soft", 1)
@@ -37,7 +38,7 @@ def configured(folder):
             text = text[:begin] + text[text.index("  admin:") :]
         (folder / "changed.yaml").write_text(text)
         configuration = load(folder / "changed.yaml")
-        authority = open_authorities(configuration)["issuing"]
+        authority = (await open_authorities(configuration))["issuing"]
         return configuration, authority if signs else Elsewhere(authority)
 
     yield make
@@ -56,8 +57,8 @@ class Elsewhere:
         return self._authority.certificates()
 
 
-def test_a_ca_whose_key_is_here_publishes_by_itself(configured):
-    configuration, authority = configured()
+async def test_a_ca_whose_key_is_here_publishes_by_itself(configured):
+    configuration, authority = await configured()
     pointers, shards = crl_pointers(configuration, "issuing", authority)
     assert pointers.crl == ("http://pki.example.net:80/crl/issuing.crl",)
     assert pointers.freshest_crl == ("http://pki.example.net:80/crl/issuing-delta.crl",)
@@ -67,15 +68,15 @@ def test_a_ca_whose_key_is_here_publishes_by_itself(configured):
     assert issuer.pointers.ca_issuers
 
 
-def test_a_ca_elsewhere_publishes_its_own_lists(configured):
-    configuration, authority = configured(signs=False)
+async def test_a_ca_elsewhere_publishes_its_own_lists(configured):
+    configuration, authority = await configured(signs=False)
     assert crl_section(configuration, "issuing", authority) is None
     assert not issuers_of(configuration, {"issuing": authority})["issuing"].publishes("crl")
     assert open_crls(configuration, {"issuing": authority}, None).publisher.issuers == {}
 
 
-def test_lists_that_a_ca_can_not_sign_are_a_mistake_with_its_place(configured):
-    configuration, authority = configured("{}", signs=False)
+async def test_lists_that_a_ca_can_not_sign_are_a_mistake_with_its_place(configured):
+    configuration, authority = await configured("{}", signs=False)
     with pytest.raises(ConfigurationError) as refused:
         crl_section(configuration, "issuing", authority)
     (problem,) = refused.value.problems
@@ -95,8 +96,8 @@ def test_lists_that_a_ca_can_not_sign_are_a_mistake_with_its_place(configured):
          "http://crl.example.net/x/issuing-delta.crl", 0),
     ],
 )  # fmt: skip
-def test_certificates_say_what_the_section_says(configured, section, crl, delta, shards):
-    configuration, authority = configured(section)
+async def test_certificates_say_what_the_section_says(configured, section, crl, delta, shards):
+    configuration, authority = await configured(section)
     pointers, found = crl_pointers(configuration, "issuing", authority)
     assert pointers.crl == (() if crl is None else (crl,))
     assert pointers.freshest_crl == (() if delta is None else (delta,))
@@ -105,8 +106,8 @@ def test_certificates_say_what_the_section_says(configured, section, crl, delta,
     assert bool(issuers) is (crl is not None)
 
 
-def test_without_a_listener_nobody_is_told_of_lists(configured):
-    configuration, authority = configured(public=False)
+async def test_without_a_listener_nobody_is_told_of_lists(configured):
+    configuration, authority = await configured(public=False)
     assert crl_section(configuration, "issuing", authority) is None
     assert not issuers_of(configuration, {"issuing": authority})["issuing"].publishes("crl")
 
@@ -119,29 +120,31 @@ def test_without_a_listener_nobody_is_told_of_lists(configured):
         ("{delta: false}", False, "revocation", False),
     ],
 )
-def test_followers_are_told_which_list_shows_a_revocation(
+async def test_followers_are_told_which_list_shows_a_revocation(
     configured, section, delta, complete, kept
 ):
-    configuration, authority = configured(section)
+    configuration, authority = await configured(section)
     crls = open_crls(configuration, {"issuing": authority}, None)
     assert crls.described() == {"issuing": {"delta": delta, "complete": complete}}
     # what may change at any time is kept by no cache until the next is due
     assert (("issuing", "base") in crls.endpoint().keep) is kept
 
 
-def test_compact_sets_are_made_only_where_they_are_asked_for(configured):
-    configuration, authority = configured("{}\n    compact: {every: 10m, lifetime: 1h, lag: 20m}")
+async def test_compact_sets_are_made_only_where_they_are_asked_for(configured):
+    configuration, authority = await configured(
+        "{}\n    compact: {every: 10m, lifetime: 1h, lag: 20m}"
+    )
     crls = open_crls(configuration, {"issuing": authority}, None)
     (issuer,) = crls.compact.issuers.values()
     times = (issuer.times.every, issuer.times.lifetime, issuer.times.lag)
     assert times == tuple(timedelta(minutes=minutes) for minutes in (10, 60, 20))
     assert crls.endpoint().keep["issuing", "compact"] == timedelta(minutes=10)
-    configuration, authority = configured("{}")
+    configuration, authority = await configured("{}")
     assert not open_crls(configuration, {"issuing": authority}, None).compact.issuers
 
 
-def test_sets_that_a_ca_can_not_sign_are_a_mistake_with_its_place(configured):
-    configuration, authority = configured("{enabled: false}\n    compact: {}", signs=False)
+async def test_sets_that_a_ca_can_not_sign_are_a_mistake_with_its_place(configured):
+    configuration, authority = await configured("{enabled: false}\n    compact: {}", signs=False)
     with pytest.raises(ConfigurationError) as refused:
         open_crls(configuration, {"issuing": authority}, None)
     (problem,) = refused.value.problems

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from est_server.app.authorities import open_authorities
 from est_server.app.ocsp import ocsp_policy, open_ocsp
-from est_server.app.parts import issuers_of, open_authorities
+from est_server.app.parts import issuers_of
 from est_server.cli.hierarchy import Wanted, build
 from est_server.config.configuration import load
 from est_server.ports.ca import Capabilities
@@ -24,7 +25,7 @@ def folder(tmp_path_factory):
 def configured(folder):
     """Return configuration and CA with this text in the CA's section."""
 
-    def make(section=None, *, public=True):
+    async def make(section=None, *, public=True):
         text = (folder / "server.yaml").read_text()
         if section is not None:
             text = text.replace("    backend: soft", f"    ocsp: {section}\n    backend: soft", 1)
@@ -33,7 +34,7 @@ def configured(folder):
             text = text[:begin] + text[text.index("  admin:") :]
         (folder / "changed.yaml").write_text(text)
         configuration = load(folder / "changed.yaml")
-        return configuration, open_authorities(configuration)["issuing"]
+        return configuration, (await open_authorities(configuration))["issuing"]
 
     yield make
     (folder / "changed.yaml").unlink(missing_ok=True)
@@ -55,8 +56,8 @@ class Elsewhere:
         ("{}", False, None, None),
     ],
 )
-def test_who_is_answered_for(configured, section, public, here, elsewhere):
-    configuration, authority = configured(section, public=public)
+async def test_who_is_answered_for(configured, section, public, here, elsewhere):
+    configuration, authority = await configured(section, public=public)
     assert ocsp_policy(configuration, "issuing", authority) == here
     assert ocsp_policy(configuration, "issuing", Elsewhere()) == elsewhere
     [issuer] = issuers_of(configuration, {"issuing": authority}).values()
@@ -69,7 +70,7 @@ async def test_the_successor_of_a_rollover_is_answered_for_too(configured, world
         ca, successor = "issuing", "issuing-g2"
 
     world.add_ca("issuing-g2")
-    configuration, authority = configured("{lifetime: 2h}")
+    configuration, authority = await configured("{lifetime: 2h}")
     made = open_ocsp(world.ledger)
     made.follow(configuration, {"issuing": authority}, ())
     await made.start()
