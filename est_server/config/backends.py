@@ -79,15 +79,24 @@ def _found(kind: str, name: str, points: Iterable[EntryPoint]) -> object:
     try:
         found = point.load()
     except ImportError as error:
-        package = point.dist.name if point.dist is not None else "est-server"
-        raise BackendUnusableError(
-            "E209",
-            f"{kind} {name!r} can't be loaded: {error}",
-            f"pip install '{package}[{name}]'",
-        ) from error
+        text = f"{kind} {name!r} can't be loaded: {error}"
+        raise BackendUnusableError("E209", text, _install(point, error)) from error
     except Exception as error:
         raise BackendUnusableError(
             "E210", f"{kind} {name!r} can't be loaded: {error}", f"it comes from {point.value}"
         ) from error
     made: object = found() if isinstance(found, type) else found
     return made
+
+
+def _install(point: EntryPoint, error: ImportError) -> str:
+    """Return the command that brings what a module imports."""
+    package = point.dist.name if point.dist is not None else "est-server"
+    extras = [] if point.dist is None else point.dist.metadata.get_all("Provides-Extra") or []
+    # aws_pca needs the extra aws-pca, or aws
+    name = point.name.replace("_", "-")
+    fitting = [extra for extra in extras if f"{name}-".startswith(f"{extra}-")]
+    if fitting or not extras:
+        return f"pip install '{package}[{max(fitting, key=len, default=point.name)}]'"
+    missing = error.name.partition(".")[0] if error.name else None
+    return f"pip install {missing or package}"

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from est_server.config.backends import VERIFIERS, installed
+from est_server.config.capabilities import check_capabilities
 from est_server.config.compact import check_backdates
 from est_server.config.connections import check_connections
 from est_server.config.crl import check_crl_names, lint_crl
@@ -175,6 +176,7 @@ def load(
     profiles = read_profiles(files, document)
     known = policy_names(files, document)
     files.extend(check_attested_profiles(profiles.files, policies, known))
+    files.extend(check_capabilities(cas, profiles.files))
     if server is not None:
         files.extend(lint_pointers(document, server, profiles.files))
         files.extend(check_crl_names(document, server))

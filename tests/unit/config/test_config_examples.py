@@ -6,7 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from config_world import World, certificates, codes
+from config_world import PROFILE, World, certificates, codes
+
+from est_server.config.backends import installed
 
 PROFILES = Path(__file__).parents[3] / "profiles"
 NAMES = ["constrained", "device", "industrial-802.1ar", "interop", "pq", "router"]
@@ -60,3 +62,28 @@ def test_the_first_example_is_strict_and_renews_at_once(shipped):
     assert model.reenroll.window is None
     assert model.certificate.lifetime == timedelta(days=90)
     assert shipped.load().labels[None] == "device"
+
+
+def test_the_example_with_three_cas_loads(folder):
+    text = (PROFILES.parent / "docs" / "examples" / "three-cas.yaml").read_text()
+    folder.backends = installed()
+    folder.write("server.yaml", text)
+    pem = certificates()
+    folder.write("ca/root.pem", pem["root"])
+    for name in ("bao", "partner"):
+        folder.write(f"trust/{name}.pem", pem["root"])
+    for name in ("bao.token", "partner.pass"):
+        folder.write(f"secrets/{name}", "secret", 0o600)
+    (folder.folder / "profiles" / "device.yaml").unlink()
+    for ca in ("lab", "fleet", "partner"):
+        profile = PROFILE.replace("[device, default]", f"[{ca}]").replace(
+            "ca: issuing", f"ca: {ca}"
+        )
+        folder.write(f"profiles/{ca}.yaml", profile)
+    found = folder.load()
+    assert {name: found.server.cas[name].backend for name in found.ca_settings} == {
+        "lab": "soft",
+        "fleet": "openbao",
+        "partner": "est_upstream",
+    }
+    assert set(found.labels) == {"lab", "fleet", "partner"}
