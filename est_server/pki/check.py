@@ -65,8 +65,10 @@ def check_issued(
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     _require(end <= issuer.not_valid_after_utc, "issued.validity", "it outlives its issuer")
     if "validity" in own:
+        # a CA that dates back further than the plan gives nobody more time
+        lasts = end - max(begin, plan.not_before)
         longest = plan.not_after - plan.not_before
-        fits = begin < end <= plan.not_after + late and end - begin <= longest
+        fits = begin < end <= plan.not_after + late and lasts <= longest
     else:
         fits = (begin, end) == (plan.not_before, plan.not_after)
     _require(fits, "issued.validity", f"it is valid from {begin} to {end}")

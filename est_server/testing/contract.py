@@ -129,6 +129,10 @@ async def _lost_reply(scene: Scene) -> Outcome:
 
 async def _timeout_after_accept(scene: Scene) -> Outcome:
     order = await _no_answer(scene, "timeout-after-accept")
+    if not scene.desk.authority.capabilities.local_key:
+        await scene.desk.settle(attempts=1)
+        state = await scene.desk.state(order)
+        assert state != "rejected", "it may still be issued"
     await scene.world.heal()
     return await _settled(scene, order)
 

@@ -122,10 +122,10 @@ class Desk:
             self.clock.ahead += found.next_at - self.clock()
         return await Polls(self.ledger, self.clock).again(self.authority, found)
 
-    async def settle(self) -> None:
-        """Make every attempt to learn what became of orders, until none is planned any more."""
+    async def settle(self, attempts: int = _ATTEMPTS) -> None:
+        """Make attempts to learn what became of orders, until none is planned any more."""
         settling = Settling(self.ledger, {CA: self.authority}, self.clock)
-        for _ in range(_ATTEMPTS):
+        for _ in range(attempts):
             later = self.clock() + _DAY
             due = await self.ledger.orders.due(later, abandoned=later)
             if not due or due[0].next_at is None:

@@ -120,7 +120,8 @@ class OpenBaoWorld:
         (self.folder / "token").write_text("hvs.contract")
         self._fake.logins.append("hvs.contract")
         self._running = AsyncExitStack()
-        self._url = await self._running.enter_async_context(running(self._fake))
+        url = await self._running.enter_async_context(running(self._fake))
+        (self.folder / "url").write_text(url)  # for processes that come and go
         return self
 
     async def __aexit__(self, *_):
@@ -128,7 +129,11 @@ class OpenBaoWorld:
 
     def open(self):
         settings = OpenBaoSettings.model_validate(
-            {"url": self._url, "auth": {"token": "file:token"}, "role": "devices"}
+            {
+                "url": (self.folder / "url").read_text(),
+                "auth": {"token": "file:token"},
+                "role": "devices",
+            }
         )
         return OpenBaoBackend().open(settings, BackendContext("ca", self.folder, self.clock))
 
@@ -159,7 +164,8 @@ class EstUpstreamWorld:
     async def __aenter__(self):
         (self.folder / "password").write_text("contract")
         self._running = ExitStack()
-        self._port = self._running.enter_context(answering(self._fake))
+        port = self._running.enter_context(answering(self._fake))
+        (self.folder / "port").write_text(str(port))  # for processes that come and go
         return self
 
     async def __aexit__(self, *_):
@@ -168,7 +174,7 @@ class EstUpstreamWorld:
     def open(self):
         settings = EstUpstreamSettings.model_validate(
             {
-                "url": f"https://127.0.0.1:{self._port}",
+                "url": f"https://127.0.0.1:{(self.folder / 'port').read_text()}",
                 "trust": ["root.pem"],
                 "credential": {"username": "ra", "password": "file:password"},
                 "cacerts": "kept.pem",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import sys
 
 import pytest
 from ca_worlds import WORLDS
@@ -16,7 +16,7 @@ ONLY = os.environ.get("BACKEND", "")
 
 @pytest.mark.parametrize("backend", [name for name in WORLDS if ONLY in {"", name}])
 async def test_no_certificate_is_lost_and_none_is_made_twice(backend, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     world = WORLDS[backend]
     died = await kill_at_edges(f"ca_worlds:{world.__name__}", tmp_path, kills=KILLS)
     assert len(died) >= KILLS // 2, died

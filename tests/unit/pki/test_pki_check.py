@@ -168,6 +168,7 @@ async def test_a_validity_of_the_cas_own_begins_when_it_decides():
     later = await issued({"not_before": NOW + DAY, "not_after": NOW + 91 * DAY})
     check(later, own={"validity"}, late=DAY)
     refuse("issued.validity", later, own={"validity"}, late=DAY / 2)
+    check(await issued({"not_before": NOW - DAY}), own={"validity"})
     longer = await issued({"not_after": NOW + 91 * DAY})
     refuse("issued.validity", longer, own={"validity"}, late=DAY)
     refuse("issued.validity", await issued({"not_after": NOW}), own={"validity"})
