@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java nginx \
-	gcc libc6-dev swtpm swtpm-tools tpm2-tools
+	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2
 
 PACKAGES += haproxy
 
@@ -86,7 +86,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[policy]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[pkcs11,policy]'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _CLOCK_SKEW = timedelta(minutes=5)
 
+KeyOrAlgorithm: TypeAlias = "CertificateIssuerPrivateKeyTypes | str"
+"""A key that is there already, in a token perhaps; or the algorithm of a new one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Authority:
@@ -42,9 +45,11 @@ class Authority:
     certificate: x509.Certificate
 
 
-def make_root(common_name: str, algorithm: str, *, lifetime: timedelta, now: datetime) -> Authority:
+def make_root(
+    common_name: str, key: KeyOrAlgorithm, *, lifetime: timedelta, now: datetime
+) -> Authority:
     """Return a self-signed root (RFC 5280 4.2.1.9: CA, no path length)."""
-    key = generate_key(algorithm)
+    key = _key(key)
     name = _name(common_name)
     builder = _builder(name, name, key.public_key(), lifetime, now)
     builder = _ca_extensions(builder, path_length=None)
@@ -52,10 +57,10 @@ def make_root(common_name: str, algorithm: str, *, lifetime: timedelta, now: dat
 
 
 def make_next_root(
-    old: x509.Certificate, algorithm: str, *, lifetime: timedelta, now: datetime
+    old: x509.Certificate, key: KeyOrAlgorithm, *, lifetime: timedelta, now: datetime
 ) -> Authority:
     """Return a new self-signed root of the same name as `old` (RFC 4210 4.4: NewWithNew)."""
-    key = generate_key(algorithm)
+    key = _key(key)
     builder = _builder(old.subject, old.subject, key.public_key(), lifetime, now)
     builder = _ca_extensions(builder, path_length=None)
     return Authority(key, builder.sign(key, signature_hash(key)))
@@ -91,18 +96,23 @@ def cross_certify(
 
 
 def make_issuing(
-    root: Authority, name: str | x509.Name, algorithm: str, *, lifetime: timedelta, now: datetime
+    root: Authority,
+    name: str | x509.Name,
+    key: KeyOrAlgorithm,
+    *,
+    lifetime: timedelta,
+    now: datetime,
 ) -> Authority:
     """Return an issuing CA under `root` that may sign end entities only (path length 0).
 
     Args:
         root: who certifies it.
         name: its subject, or the common name that is all of it.
-        algorithm: of its key.
+        key: its key, or the algorithm of a new one.
         lifetime: cut at the root's end.
         now: the time.
     """
-    key = generate_key(algorithm)
+    key = _key(key)
     certificate = root.certificate
     end = certificate.not_valid_after_utc
     lifetime = min(lifetime, end - (now - _CLOCK_SKEW))
@@ -178,6 +188,10 @@ def plain_key(key: CertificateIssuerPrivateKeyTypes) -> bytes:
 def fingerprint(certificate: x509.Certificate) -> str:
     """Return ``SHA256 70:2A:…``, the form that people compare."""
     return f"SHA256 {certificate.fingerprint(hashes.SHA256()).hex(':').upper()}"
+
+
+def _key(wanted: KeyOrAlgorithm) -> CertificateIssuerPrivateKeyTypes:
+    return generate_key(wanted) if isinstance(wanted, str) else wanted
 
 
 def _name(common_name: str) -> x509.Name:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asn1crypto import csr
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.padding import PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -18,15 +18,21 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 
-def signature_algorithm(key: CertificateIssuerPrivateKeyTypes) -> bytes:
+def signature_algorithm(
+    key: CertificateIssuerPrivateKeyTypes, padding: PKCS1v15 | PSS | None = None
+) -> bytes:
     """Return the DER AlgorithmIdentifier of this key's signatures.
 
     The library knows it for every key, and says it in what it signs.
+
+    Args:
+        key: the CA's.
+        padding: of an RSA key; None for PKCS #1 v1.5.
     """
     signed = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))
-        .sign(key, signature_hash(key))
+        .sign(key, signature_hash(key), rsa_padding=padding)
     )
     request = csr.CertificationRequest.load(signed.public_bytes(Encoding.DER))
     found: bytes = request["signature_algorithm"].dump()
