@@ -66,7 +66,8 @@ slow: $(VENV)/.tested
 	$(BIN)/python -m pytest -m slow
 
 chaos: $(VENV)/.tested
-	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
+	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py \
+		tests/e2e/test_pkcs11.py -k kill
 
 # each rule broken once: the tests of its cases must turn red
 conformance-mutations: $(VENV)/.tested

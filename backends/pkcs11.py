@@ -4,7 +4,7 @@ The key never leaves the token and this server never loads its library: a proces
 (`backends.pkcs11_process`), which gets digests and gives signatures. A certificate is its contents
 and a signature, and the contents never leave this process before `issue` returns. So nothing that
 the token signed is of use to anybody if this process dies, and reserving and recording are one
-commit, as for a soft CA: `docs/adr/0020-a-token-signs-in-a-process-of-its-own.md`.
+commit, as for a soft CA: `docs/adr/0025-a-token-signs-in-a-process-of-its-own.md`.
 
 A token that is away is no reason not to start: what was published before is still handed out, other
 CAs still issue, and the first request after it is back is served.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -46,12 +47,13 @@ from est_server.ports.scalars import Duration, Strict
 from est_server.ports.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cryptography import x509
 
-    from est_server.ports.keystore import MakesKeys
+    from est_server.ports.keystore import KeptKey, MakesKeys
 
 if find_spec("pkcs11") is None:
     raise ImportError("python-pkcs11 is not installed")
@@ -258,6 +260,12 @@ class Pkcs11Backend:
     ) -> AbstractContextManager[TokenKeyStore]:
         """Open the token of an RFC 7512 URI; see `MakesKeys.key_store`."""
         return open_store(Pkcs11Uri.parse(location), pin, base)
+
+    @contextmanager
+    def kept(self, settings: Pkcs11Settings, base: Path) -> Iterator[KeptKey]:
+        """Open the key of a CA; see `MakesKeys.kept`."""
+        with open_store(settings.key, settings.pin, base) as store:
+            yield store.find(settings.key.object)
 
 
 def _text(failed: Failed) -> str:

@@ -54,7 +54,7 @@ class TokenKeyStore:
             )
         return self._kept(label, algorithm)
 
-    def find(self, label: str) -> KeptKey:
+    def find(self, label: str | None) -> KeptKey:
         """Return a key; see `KeyStore.find`."""
         return self._kept(label, None)
 
@@ -70,7 +70,7 @@ class TokenKeyStore:
             failed = error.failed
             raise BackendUnavailable("ca.token", failed.message, hint=failed.hint) from error
 
-    def _kept(self, label: str, generate: str | None) -> KeptKey:
+    def _kept(self, label: str | None, generate: str | None) -> KeptKey:
         uri = replace(self._uri, object=label)
         # the hash that fits a key is known once the key is: the first process finds or makes it
         first = self._signer(uri, "sha256", generate)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from est_server.cli.ca_token import app as token_app
 from est_server.cli.exit import OK, REFUSED
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
 
-app = command_group("Certificate authorities of server.yaml: list, show, rollover, test-sign.")
+app = command_group(
+    "Certificate authorities of server.yaml: list, show, init, install, rollover, test-sign."
+)
 app.add_typer(rollover_app, name="rollover")
+app.registered_commands += token_app.registered_commands
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,13 +14,22 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import TypeAdapter, ValidationError
 
 from est_server.app.clock import system_clock
+from est_server.cli.token_hierarchy import TokenWanted, made_in_token
 from est_server.config.server import Address
 from est_server.pki import authority
 from est_server.pki.keys import KEY_ALGORITHMS, generate_key
 from est_server.storage.schema import upgrade_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
     from cryptography.x509 import Certificate
+
+    from est_server.pki.authority import Authority
+
+PLACEHOLDER = "est-server without a CA"
+"""The issuer of the TLS certificate until there is a CA to make one."""
 
 _YEAR = timedelta(days=365)
 _TLS_LIFETIME = timedelta(days=397)  # what clients that follow the CA/Browser Forum take
@@ -46,12 +56,7 @@ listeners:
 
 cas:
   issuing:                         # profiles say "ca: issuing"
-    backend: soft                  # keys on this disk: for a lab or a small fleet
-    certificate: ca/issuing.pem
-    key: file:ca/issuing.key
-    passphrase: file:secrets/ca.pass
-    chain: [ca/root.pem]
-
+{issuing}
 state:
   ledger: sqlite:///state/ledger.db    # what may never be lost: back it up
   ephemeral: "memory:"                 # what may be: counters
@@ -60,6 +65,14 @@ trust: {{}}                          # manufacturers' roots: name: trust/acme.pe
 profiles: profiles                 # every *.yaml in there; its name is the file's
 credentials:
   key: file:secrets/credentials.key
+"""
+
+_SOFT = """\
+    backend: soft                  # keys on this disk: for a lab or a small fleet
+    certificate: ca/issuing.pem
+    key: file:ca/issuing.key
+    passphrase: file:secrets/ca.pass
+    chain: [ca/root.pem]
 """
 
 
@@ -73,6 +86,7 @@ class Wanted:
     admin: str
     key: str
     interop: bool
+    token: TokenWanted | None = None
 
     @property
     def profile(self) -> str:
@@ -101,7 +115,19 @@ class Wanted:
 
 def warnings_of(wanted: Wanted) -> list[tuple[str, str]]:
     """Return (code, message) of what an operator should know about the result."""
-    found = [("soft-ca", "keys are on disk, encrypted with secrets/ca.pass; guard both")]
+    found = []
+    if wanted.token is None:
+        text = "keys are on disk, encrypted with secrets/ca.pass; guard both"
+        found.append(("soft-ca", text))
+    elif wanted.token.root == "file":
+        text = "take ca/root.key and secrets/root.pass away: the server needs none"
+        found.append(("root-on-disk", text))
+    elif wanted.token.root == "offline":
+        text = (
+            "the TLS certificate is a placeholder and the CA has none: have ca/issuing.csr signed,"
+            " then est-server ca install issuing CERTIFICATE ROOT"
+        )
+        found.append(("no-certificate", text))
     if wanted.interop:
         text = "the interop profile gives any name to anybody with a credential; for tests only"
         found.append(("interop", text))
@@ -114,28 +140,24 @@ def warnings_of(wanted: Wanted) -> list[tuple[str, str]]:
     return found
 
 
-def build(base: Path, wanted: Wanted) -> str:
-    """Write everything into the folder `base` and return the root's fingerprint."""
+def build(base: Path, wanted: Wanted) -> str | None:
+    """Write everything into the folder `base` and return the root's fingerprint, if it has one."""
     base.chmod(0o755)
     for folder in _FOLDERS:
         (base / folder).mkdir(mode=0o700 if folder in _PRIVATE else 0o755)
     now = system_clock()
-    root = authority.make_root("est-server root", wanted.key, lifetime=20 * _YEAR, now=now)
-    issuing = authority.make_issuing(
-        root, "est-server issuing CA", wanted.key, lifetime=10 * _YEAR, now=now
-    )
     tls_key = generate_key("EC-P256")
-    tls = authority.make_server_certificate(
-        issuing, wanted.names, tls_key.public_key(), lifetime=_TLS_LIFETIME, now=now
-    )
-    passphrase = secrets.token_urlsafe(32).encode()
-    _write(base / "ca/root.pem", _pem(root.certificate), 0o644)
-    _write(base / "ca/issuing.pem", _pem(issuing.certificate), 0o644)
-    _write(base / "ca/root.key", authority.encrypt_key(root.key, passphrase))
-    _write(base / "ca/issuing.key", authority.encrypt_key(issuing.key, passphrase))
-    _write(base / "secrets/ca.pass", passphrase + b"\n")
+    with _made(base, wanted, now) as (root, issuing, section):
+        # for a CA that has no certificate yet: the server's own word, until `ca install`
+        issuer = issuing or authority.make_root(
+            PLACEHOLDER, tls_key, lifetime=_TLS_LIFETIME, now=now
+        )
+        tls = authority.make_server_certificate(
+            issuer, wanted.names, tls_key.public_key(), lifetime=_TLS_LIFETIME, now=now
+        )
     _write(base / "secrets/credentials.key", secrets.token_hex(32).encode() + b"\n")
-    _write(base / "tls/server.pem", _pem(tls) + _pem(issuing.certificate), 0o644)
+    chain = b"" if issuing is None else _pem(issuing.certificate)
+    _write(base / "tls/server.pem", _pem(tls) + chain, 0o644)
     _write(base / "tls/server.key", authority.plain_key(tls_key))
     name = wanted.names[0]
     text = _SERVER_YAML.format(
@@ -144,12 +166,35 @@ def build(base: Path, wanted: Wanted) -> str:
         admin=wanted.admin,
         name=f"[{name}]" if ":" in name else name,
         port=wanted.public.rpartition(":")[2],
+        issuing=section,
     )
     _write(base / "server.yaml", text.encode(), 0o644)
     profile = f"{wanted.profile}.yaml"
     _write(base / "profiles" / profile, (_shipped_profiles() / profile).read_bytes(), 0o644)
     upgrade_schema(base / "state/ledger.db")
-    return authority.fingerprint(root.certificate)
+    return None if root is None else authority.fingerprint(root)
+
+
+@contextmanager
+def _made(
+    base: Path, wanted: Wanted, now: datetime
+) -> Iterator[tuple[Certificate | None, Authority | None, str]]:
+    """Make root and issuing CA; yield both, as far as there are, and the section of server.yaml."""
+    if wanted.token is not None:
+        with made_in_token(base, wanted.token, wanted.key, "issuing", now, "root") as made:
+            yield made.root, made.issuing, made.yaml(" " * 4)
+        return
+    root = authority.make_root("est-server root", wanted.key, lifetime=20 * _YEAR, now=now)
+    issuing = authority.make_issuing(
+        root, "est-server issuing CA", wanted.key, lifetime=10 * _YEAR, now=now
+    )
+    passphrase = secrets.token_urlsafe(32).encode()
+    _write(base / "ca/root.pem", _pem(root.certificate), 0o644)
+    _write(base / "ca/issuing.pem", _pem(issuing.certificate), 0o644)
+    _write(base / "ca/root.key", authority.encrypt_key(root.key, passphrase))
+    _write(base / "ca/issuing.key", authority.encrypt_key(issuing.key, passphrase))
+    _write(base / "secrets/ca.pass", passphrase + b"\n")
+    yield root.certificate, issuing, _SOFT
 
 
 def _shipped_profiles() -> Path:

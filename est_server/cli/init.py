@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,15 +43,33 @@ def init(
     key: Annotated[
         str, typer.Option(metavar="ALGORITHM", help="Of both CAs: EC-P256, RSA-3072, ML-DSA-65, …")
     ] = "EC-P256",
+    ca_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Keys in this token: pkcs11:token=LABEL?module-path=/usr/lib/….so (RFC 7512)",
+        ),
+    ] = None,
+    ca_token_pin: Annotated[
+        str | None, typer.Option(metavar="REF", help="Where its PIN is: file:PATH or env:NAME.")
+    ] = None,
+    root: Annotated[
+        Literal["token", "file", "offline"],
+        typer.Option(help="With --ca-token: where the root's key is; offline: somebody else's."),
+    ] = "token",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
     output: OutputOption = "table",
 ) -> None:
     """Make a root, an issuing CA, keys, a profile, a server.yaml and an empty ledger in DIR.
 
     Nothing is overwritten; an init that is interrupted leaves no DIR. JSON: {"directory",
-    "files", "root_fingerprint", "key", "profile", "warnings": [{"code", "message"}]}.
+    "files", "root_fingerprint" (null with --root offline), "key", "profile", "warnings": [{"code",
+    "message"}]}.
 
-    Example: est-server init ./pki --dns est.example.net --yes
+    Examples: est-server init ./pki --dns est.example.net --yes
+
+    est-server init ./pki --ca-token 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'
+    --ca-token-pin file:/etc/est-server/pin --yes
     """
     from est_server.cli.hierarchy import Wanted, build
 
@@ -69,7 +87,12 @@ def init(
         names = answer.replace(",", " ").split() or names
     if asks:
         typer.confirm(f"Make a root and an issuing CA ({key}) in {directory}?", abort=True)
-    wanted = Wanted(tuple(names), est, public, admin, key, interop)
+    token = None
+    if ca_token is not None:
+        from est_server.cli.token_hierarchy import TokenWanted
+
+        token = TokenWanted.of(ca_token, ca_token_pin, root, "--ca-token")
+    wanted = Wanted(tuple(names), est, public, admin, key, interop, token)
     wanted.check()
     directory.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.absolute().parent))
@@ -86,7 +109,9 @@ def init(
     _tell(output, directory, files, fingerprint, wanted)
 
 
-def _tell(output: str, directory: Path, files: list[str], fingerprint: str, wanted: Wanted) -> None:
+def _tell(
+    output: str, directory: Path, files: list[str], fingerprint: str | None, wanted: Wanted
+) -> None:
     from est_server.cli.hierarchy import warnings_of
 
     warnings = warnings_of(wanted)
@@ -104,8 +129,13 @@ def _tell(output: str, directory: Path, files: list[str], fingerprint: str, want
         return
     for file in files:
         print(f"created  {file}")
-    print(f"root fingerprint  {fingerprint}")
     config = directory / "server.yaml"
+    if fingerprint is None:
+        request = directory / "ca/issuing.csr"
+        print(f"next:  have {request} signed as a CA, then")
+        print(f"       est-server ca install issuing CERTIFICATE ROOT -c {config}")
+        fingerprint = "that of your root"
+    print(f"root fingerprint  {fingerprint}")
     print(f"next:  est-server serve -c {config}")
     if wanted.interop:
         print(

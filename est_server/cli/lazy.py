@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "follow": "Keep a file of revocation lists fresh, for nginx, HAProxy or Envoy.",
     "ocsp": "The status of a certificate, as relying parties are told it: query.",
     "why": "Explain a decision, a request, a certificate or a device.",
-    "ca": "Certificate authorities: list, show, rollover, test-sign.",
+    "ca": "Certificate authorities: list, show, init, install, rollover, test-sign.",
     "db": "The ledger's schema: upgrade, status.",
     "client": "An EST client: cacerts, csrattrs, enroll, reenroll, serverkeygen.",
 }

@@ -154,6 +154,12 @@ def make_server_certificate(
     return builder.sign(issuer.key, signature_hash(issuer.key))
 
 
+def ca_rights(path_length: int | None) -> tuple[tuple[x509.ExtensionType, bool], ...]:
+    """Return the extensions that make a certificate a CA's, and whether each is critical."""
+    usage = key_usage_extension(("digitalSignature", "keyCertSign", "cRLSign"))
+    return (x509.BasicConstraints(ca=True, path_length=path_length), True), (usage, True)
+
+
 def signature_hash(
     key: CertificateIssuerPrivateKeyTypes,
 ) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
@@ -228,8 +234,6 @@ def _builder(
 def _ca_extensions(
     builder: x509.CertificateBuilder, path_length: int | None
 ) -> x509.CertificateBuilder:
-    return builder.add_extension(
-        x509.BasicConstraints(ca=True, path_length=path_length), critical=True
-    ).add_extension(
-        key_usage_extension(("digitalSignature", "keyCertSign", "cRLSign")), critical=True
-    )
+    for extension, critical in ca_rights(path_length):
+        builder = builder.add_extension(extension, critical=critical)
+    return builder

@@ -72,3 +72,15 @@ class MakesKeys(Protocol):
             ValueError: `location` means nothing to this backend.
         """
         ...
+
+    def kept(self, settings: Any, base: Path) -> AbstractContextManager[KeptKey]:
+        """Return the key of a CA until the block ends.
+
+        Args:
+            settings: its keys in server.yaml; `certificate` and `chain` are names of files.
+            base: where relative paths start.
+
+        Raises:
+            BackendUnavailable: ``ca.token``: it can't be used, or has no such key.
+        """
+        ...
