@@ -164,7 +164,8 @@ class Pkcs11Authority:
         return await self._signed(await asyncio.to_thread(self._digest, tbs))
 
     async def health(self) -> Health:
-        """Have a test text signed and check the signature."""
+        """Have a test text signed and check the signature, during a pause after failures too."""
+        self._signer.hurry()
         try:
             await self.sign_tbs(_TEST)
             token = (await self._signer.opened()).token

@@ -77,7 +77,7 @@ class Signer:
         self._failures = 0
         self._not_before = 0.0
         self._last: Failed | None = None
-        self._refused_pin: bytes | None = None
+        self._refused: tuple[bytes, Failed] | None = None
 
     async def opened(self) -> Opened:
         """Return what the process opened; start it if there is none.
@@ -101,6 +101,10 @@ class Signer:
             return await self._sign(await self._running(), digest)
         except _EndedError as error:
             raise self._unavailable(error.failed) from error
+
+    def hurry(self) -> None:
+        """Let the next request start a process, pause or not."""
+        self._not_before = 0.0
 
     def distrust(self, why: Failed) -> None:
         """End the process: what it signed does not verify."""
@@ -165,8 +169,8 @@ class Signer:
             failed = Failed(f"its PIN can't be read: {error}", "check what `pin` names")
             raise self._failed(failed) from error
         pin = sha256(opening.pin.encode()).digest()
-        if self._last is not None and self._last.pin_refused and pin == self._refused_pin:
-            raise self._failed(self._last)
+        if self._refused is not None and pin == self._refused[0]:
+            raise self._failed(self._refused[1])
         environment = {k: v for k, v in os.environ.items() if k not in self._hidden}
         process = await _Process.start(environment)
         self._not_gone = [old for old in self._not_gone if not old.gone] + [process]
@@ -182,7 +186,7 @@ class Signer:
             raise self._failed(failed) from None
         except _EndedError as error:
             if error.failed.pin_refused:
-                self._refused_pin = pin
+                self._refused = pin, error.failed
             raise self._failed(error.failed) from error
         except BaseException:
             process.end(Failed("it is not needed any more", ""))

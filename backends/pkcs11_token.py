@@ -6,7 +6,9 @@ threads, and a module may hang or crash: it does so beside the server, not in it
 
 from __future__ import annotations
 
+import atexit
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pkcs11
@@ -71,6 +73,7 @@ def _find_token(opening: Opening) -> Any:
             f"{opening.module_path} can't be loaded: {_why(error)}",
             "install the token's PKCS #11 library, or correct module-path= in `key`",
         ) from error
+    atexit.register(_leave, module)
     present, found = [], []
     for slot in module.get_slots(token_present=True):
         try:
@@ -104,17 +107,22 @@ def _find_token(opening: Opening) -> Any:
     return found[0]
 
 
+def _leave(module: Any) -> None:
+    """Say goodbye, so that a token frees what it kept for this process."""
+    with suppress(pkcs11.PKCS11Error):
+        module.finalize()
+
+
 def _login(token: Any, opening: Opening) -> Any:
     flags = token.flags
     if TokenFlag.USER_PIN_LOCKED in flags:
         text = f"the PIN of token {token.label!r} is locked"
-        raise TokenError(text, "unlock it as its security officer", pin_refused=True)
+        raise TokenError(text, "unlock it as its security officer")
     if TokenFlag.USER_PIN_FINAL_TRY in flags:
         # the right PIN would do no harm, a wrong one would end every key in the token
         raise TokenError(
             f"token {token.label!r} allows one more PIN only, and that one is left to you",
             "log in by hand with the right PIN, which resets its count: pkcs11-tool --login",
-            pin_refused=True,
         )
     pin = opening.pin if TokenFlag.LOGIN_REQUIRED in flags else None
     try:

@@ -1,4 +1,4 @@
-"""Run benches: ``make bench``, or ``python tests/bench [crl] [enroll] [ocsp] [start] [-o json]``.
+"""Run benches: ``make bench``, or ``python tests/bench [BENCH …] [-o json]``.
 
 A bench is a module with ``run(options, scratch) -> Report``, listed below. It has a scratch folder
 of its own on the disk that is measured, servers from `peers`, load from `clients` (or any program
@@ -14,6 +14,7 @@ from pathlib import Path
 import bench_crl
 import bench_enroll
 import bench_ocsp
+import bench_pkcs11
 import bench_start
 from peers import REPOSITORY
 from report import show
@@ -22,6 +23,7 @@ BENCHES = {
     "crl": bench_crl.run,
     "enroll": bench_enroll.run,
     "ocsp": bench_ocsp.run,
+    "pkcs11": bench_pkcs11.run,
     "start": bench_start.run,
 }
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from threading import Thread
-from time import process_time
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 from measure import Contender, Driven
@@ -81,6 +81,7 @@ class Clients:
             return Driven(
                 sum(answer.operations for answer in answers),
                 sum(answer.client_cpu for answer in answers),
+                tuple(one for answer in answers for one in answer.latencies),
             )
 
         return Contender(name, pid, prepare, drive)
@@ -129,9 +130,12 @@ def _client(pipe: Connection) -> None:
         pipe.send((None, None))  # ready
         pipe.recv()
         failures: list[str] = []
+        latencies: list[float] = []
         before = process_time()
         threads = [
-            Thread(target=_drive, args=(traffic, exchanges[at :: share.threads], failures))
+            Thread(
+                target=_drive, args=(traffic, exchanges[at :: share.threads], failures, latencies)
+            )
             for at in range(share.threads)
         ]
         for thread in threads:
@@ -139,15 +143,19 @@ def _client(pipe: Connection) -> None:
         for thread in threads:
             thread.join()
         spent = process_time() - before
-        pipe.send((next(iter(failures), None), Driven(len(exchanges), spent)))
+        pipe.send((next(iter(failures), None), Driven(len(exchanges), spent, tuple(latencies))))
 
 
-def _drive(traffic: Traffic, exchanges: Sequence[Exchange], failures: list[str]) -> None:
+def _drive(
+    traffic: Traffic, exchanges: Sequence[Exchange], failures: list[str], latencies: list[float]
+) -> None:
     try:
         if traffic.keep_alive:
             connection = _connect(traffic.address, exchanges[0].context)
             for exchange in exchanges:
+                asked = perf_counter()
                 _ask(connection, exchange.request)
+                latencies.append(perf_counter() - asked)
             _close(connection)
         else:
             for exchange in exchanges:

@@ -28,14 +28,21 @@ _LIFETIME = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """A folder with ``0.pem``, ``1.pem``, …: key, certificate and chain of each device."""
+    """A folder with ``0.pem``, ``1.pem``, …: key, certificate and chain of each device.
+
+    Attributes:
+        path: the folder.
+        size: how many devices.
+        first: number of the first one.
+    """
 
     path: Path
     size: int
+    first: int = 0
 
     def of(self, share: Share, *, one_a_thread: bool) -> list[int]:
         """Return the devices of one client process, so that none is in two."""
-        mine = list(range(share.index, self.size, share.processes))
+        mine = list(range(self.first + share.index, self.first + self.size, share.processes))
         return mine[: share.threads] if one_a_thread else mine
 
 

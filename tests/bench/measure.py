@@ -27,10 +27,12 @@ class Driven:
     Attributes:
         operations: how many were asked for and answered as they should be.
         client_cpu: seconds of CPU that all client processes took.
+        latencies: seconds from each request of a kept connection to its answer.
     """
 
     operations: int
     client_cpu: float
+    latencies: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Round:
     wall: float
     server_cpu: float
     client_cpu: float
+    latencies: tuple[float, ...] = ()
 
     @property
     def per_cpu_second(self) -> float:
@@ -153,7 +156,7 @@ def _round(contender: Contender) -> Round:
     before, started = cpu_seconds(contender.pid), perf_counter()
     driven = contender.drive()
     wall, after = perf_counter() - started, cpu_seconds(contender.pid)
-    return Round(driven.operations, wall, after - before, driven.client_cpu)
+    return Round(driven.operations, wall, after - before, driven.client_cpu, driven.latencies)
 
 
 def cpu_seconds(pid: int) -> float:

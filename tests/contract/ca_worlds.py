@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import replace
-from datetime import timedelta
 from types import MappingProxyType
 
+from counting_ca import Counting
 from fake_est import FakeEst, answering
 from fake_openbao import FakeOpenBao, running
+from pkcs11_world import Pkcs11World
 
 from backends.est_upstream import EstUpstreamBackend, EstUpstreamSettings
 from backends.openbao import OpenBaoBackend, OpenBaoSettings
@@ -62,7 +62,7 @@ class SoftWorld:
             }
         )
         made = SoftBackend().open(settings, BackendContext("ca", self.folder, self.clock))
-        self._open.append(_Counting(made))
+        self._open.append(Counting(made))
         return self._open[-1]
 
     async def fail(self, fault):
@@ -84,28 +84,6 @@ class SoftWorld:
 
     async def revoked(self):
         return set()
-
-
-class _Counting:
-    """The authority, with the certificates it made; its plan can be made one that it refuses."""
-
-    def __init__(self, authority):
-        self._authority, self.made, self.refuse = authority, [], False
-
-    def __getattr__(self, name):
-        return getattr(self._authority, name)
-
-    async def issue(self, order):
-        if self.refuse:
-            self.refuse = False
-            order = _outliving(order)
-        self.made.append(await self._authority.issue(order))
-        return self.made[-1]
-
-
-def _outliving(order):
-    late = order.plan.not_after + timedelta(days=36500)
-    return replace(order, plan=replace(order.plan, not_after=late))
 
 
 class OpenBaoWorld:
@@ -203,6 +181,7 @@ class EstForgetfulWorld(EstUpstreamWorld):
 
 
 WORLDS = {
+    "pkcs11": Pkcs11World,
     "est_upstream": EstUpstreamWorld,
     "est_upstream-forgets": EstForgetfulWorld,
     "openbao": OpenBaoWorld,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from ca_worlds import (
     EstForgetfulWorld,
     EstUpstreamWorld,
     ForgetfulWorld,
     OpenBaoWorld,
+    Pkcs11World,
     RepeatingWorld,
     ScriptedWorld,
     SoftWorld,
 )
+from tokens import MODULE
 
 from est_server.testing import CaContract
 
@@ -48,3 +51,14 @@ class TestEstUpstream(CaContract):
 class TestEstUpstreamThatForgets(CaContract):
     backend = "est_upstream-forgets"
     world = EstForgetfulWorld
+
+
+@pytest.mark.usefixtures("_softhsm")
+class TestPkcs11(CaContract):
+    backend = "pkcs11"
+    world = Pkcs11World
+
+
+@pytest.fixture
+def _softhsm(need):
+    need("softhsm2", MODULE, "softhsm2-util")
