@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java nginx \
-	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2
+	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2 \
+	libtpm2-pkcs11-1 opensc
 
 PACKAGES += haproxy
 

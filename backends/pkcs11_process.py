@@ -30,7 +30,9 @@ _TELL_AFTER = 0.001
 def main() -> int:
     """Open what the first line names and sign until there is nobody left to sign for."""
     lines, answers = _channel()
-    opening = decode(lines.readline() or b"null")
+    if not (line := lines.readline()):
+        return 0  # its server died before it said anything
+    opening = decode(line)
     if not isinstance(opening, Opening) or not _tied_to(opening.parent):
         return 1
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -317,8 +318,10 @@ class _Process:
         """End it, whatever it is doing; all that wait are told."""
         if self.ended is None:
             self.ended = why
-            with suppress(ProcessLookupError):
-                self._process.kill()
+            if not self.gone:
+                # not Process.kill(): it reaps what has died behind the back of asyncio's watcher
+                with suppress(ProcessLookupError):
+                    os.kill(self._process.pid, signal.SIGKILL)
             self._to.close()
             self._outbox.clear()
             for answer in self._waiting.values():

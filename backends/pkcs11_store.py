@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from backends.pkcs11_keys import hash_of, token_key, verify
+from backends.pkcs11_keys import token_key, verify
 from backends.pkcs11_opening import opening_of
 from backends.pkcs11_signer import Signer, SignerUnavailableError
 from est_server.errors import BackendUnavailable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ALGORITHMS = ("EC-P256", "EC-P384", "RSA-2048", "RSA-3072", "RSA-4096")
 _SECONDS = 120.0
 """For a token to make a key: a smart card takes half a minute for RSA-4096."""
+_RSA_HASH = "sha256"
+"""What RSA keys sign (`est_server.pki.authority.signature_hash`); EC keys sign any digest."""
 Result = TypeVar("Result")
 
 
@@ -72,9 +74,17 @@ class TokenKeyStore:
 
     def _kept(self, label: str | None, generate: str | None) -> KeptKey:
         uri = replace(self._uri, object=label)
-        # the hash that fits a key is known once the key is: the first process finds or makes it
-        first = self._signer(uri, "sha256", generate)
-        opened = self.run(first.opened())
+        to_make = [generate]
+        # one process makes the key and signs: some tokens serve one at a time
+        signer = Signer(
+            lambda: opening_of(
+                uri, self._pin, self._base, hash_name=_RSA_HASH, generate=to_make[-1]
+            ),
+            _SECONDS,
+        )
+        self.signers.append(signer)
+        opened = self.run(signer.opened())
+        to_make.append(None)  # the next process, if there has to be one, finds it
         if opened.spki is None:
             text = f"token {opened.token} has no public key beside {label!r}"
             raise BackendUnavailable("ca.token", text, hint="import it with the same label and id")
@@ -82,7 +92,6 @@ class TokenKeyStore:
         if not isinstance(public, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
             text = f"key {label!r} in token {opened.token} is neither EC nor RSA"
             raise BackendUnavailable("ca.token", text, hint=f"known: {', '.join(ALGORITHMS)}")
-        signer = self._signer(uri, hash_of(public).name, None)
 
         def sign(digest: bytes) -> bytes:
             signature = self.run(signer.sign(digest))
@@ -97,14 +106,6 @@ class TokenKeyStore:
 
         settings = {"key": str(replace(uri, pin_source=None)), "pin": self._pin.reference}
         return KeptKey(token_key(public, sign), settings)
-
-    def _signer(self, uri: Pkcs11Uri, hash_name: str, generate: str | None) -> Signer:
-        signer = Signer(
-            lambda: opening_of(uri, self._pin, self._base, hash_name=hash_name, generate=generate),
-            _SECONDS,
-        )
-        self.signers.append(signer)
-        return signer
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pkcs11
 from asn1crypto import algos, core
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, TokenFlag
+from pkcs11.attributes import AttributeMapper
 from pkcs11.mechanisms import MGF
 from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 from pkcs11.util.rsa import encode_rsa_public_key
@@ -31,7 +32,31 @@ _HASHES = {
     "sha256": (Mechanism.SHA256, MGF.SHA256, 32),
     "sha384": (Mechanism.SHA384, MGF.SHA384, 48),
 }
-_SECRET = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+
+
+class _OnlyWhatIsNeeded(AttributeMapper):
+    """Templates that say nothing of uses that a CA's key has not: a TPM has no other answer."""
+
+    def public_key_template(self, *, id_: Any, label: Any, **_: Any) -> dict[Attribute, Any]:
+        return {
+            Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+            Attribute.ID: id_,
+            Attribute.LABEL: label,
+            Attribute.TOKEN: True,
+            Attribute.VERIFY: True,
+        }
+
+    def private_key_template(self, *, id_: Any, label: Any, **_: Any) -> dict[Attribute, Any]:
+        return {
+            Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+            Attribute.ID: id_,
+            Attribute.LABEL: label,
+            Attribute.TOKEN: True,
+            Attribute.PRIVATE: True,
+            Attribute.SIGN: True,
+            Attribute.SENSITIVE: True,
+            Attribute.EXTRACTABLE: False,
+        }
 
 
 class TokenError(Exception):
@@ -126,7 +151,9 @@ def _login(token: Any, opening: Opening) -> Any:
         )
     pin = opening.pin if TokenFlag.LOGIN_REQUIRED in flags else None
     try:
-        return token.open(rw=opening.generate is not None, user_pin=pin)
+        return token.open(
+            rw=opening.generate is not None, user_pin=pin, attribute_mapper=_OnlyWhatIsNeeded()
+        )
     except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange) as error:
         raise TokenError(
             f"token {token.label!r} refused the PIN",
@@ -173,8 +200,6 @@ def _generate(session: Any, opening: Opening, named: str) -> None:
         "id": bytes.fromhex(opening.id) if opening.id else secrets.token_bytes(8),
         "label": opening.object,
         "store": True,
-        "capabilities": MechanismFlag.SIGN | MechanismFlag.VERIFY,
-        "private_template": _SECRET,
     }
     try:
         if algorithm in _CURVES:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import MappingProxyType
 
 from counting_ca import Counting
-from tokens import MODULE, PIN, Token, new_token, softhsm
+from pkcs11_tokens import MODULE, PIN, Token, new_token, softhsm
 
 from backends.pkcs11 import Pkcs11Backend, Pkcs11Settings
 from est_server.ports.ca import BackendContext
@@ -29,7 +29,7 @@ class Pkcs11World:
             "wrong-key": EXACT,
             "wrong-names": EXACT,
             "wrong-validity": EXACT,
-            "wrong-issuer": "what another key signs is not used at all: test_pkcs11.py",
+            "wrong-issuer": "what another key signs is not used at all: test_pkcs11_contract.py",
             "unavailable-at-start": "its certificates are files: it starts without its token",
         }
     )

@@ -13,7 +13,7 @@ from ca_worlds import (
     ScriptedWorld,
     SoftWorld,
 )
-from tokens import MODULE
+from pkcs11_tokens import MODULE
 
 from est_server.testing import CaContract
 

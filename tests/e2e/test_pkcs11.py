@@ -27,7 +27,7 @@ from cases import case
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from device_world import csr, issued, post, session
 from est_process import EstServer, est_server, initialise, serving
-from tokens import MODULE, PIN, new_token
+from pkcs11_tokens import MODULE, PIN, new_token
 
 from est_server.storage.sqlite import SqliteLedger
 

@@ -29,10 +29,12 @@ class Token:
     Attributes:
         folder: of everything: SoftHSM's configuration, its tokens, the PIN.
         label: of the token.
+        module: what speaks for it.
     """
 
     folder: Path
     label: str = "ca"
+    module: str = MODULE
 
     @property
     def configuration(self) -> Path:
@@ -51,7 +53,7 @@ class Token:
         """Return the URI of the key `issuing` of this token, with `others` instead."""
         path = {"token": self.label, "object": "issuing", **others}
         path = {name: value for name, value in path.items() if value is not None}
-        return f"pkcs11:{';'.join(f'{k}={v}' for k, v in path.items())}?module-path={MODULE}"
+        return f"pkcs11:{';'.join(f'{k}={v}' for k, v in path.items())}?module-path={self.module}"
 
     def settings(self, certificate: str = "ca.pem", **others: Any) -> Any:
         """Return the settings of a CA in this token, beside `certificate`."""

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
-from tokens import MODULE, PIN, make_root_in, new_token, softhsm
+from pkcs11_tokens import MODULE, PIN, make_root_in, new_token, softhsm
 
 from est_server.errors import BackendUnavailable
 
@@ -301,7 +301,7 @@ def test_the_signer_dies_with_its_server_whatever_it_does(token):
         "import asyncio, os, signal, sys\n"
         "sys.path[:0] = ['tests']\n"
         "from pathlib import Path\n"
-        "from tokens import Token\n"
+        "from pkcs11_tokens import Token\n"
         "async def main():\n"
         f"    ca = Token(Path({str(token.folder)!r})).open()\n"
         "    await ca.health()\n"
