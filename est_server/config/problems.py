@@ -74,6 +74,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E270": "a pointer or a section asks for lists that the CA can't publish",
         "E271": "two CAs would publish into the same file",
         "E272": "a profile back-dates certificates further than its CA's compact sets allow",
+        "E280": "a profile asks for what its CA can't do",
         "W270": "the next revocation list comes late in the life of the one before",
         "W271": "a delta CRL lives as long as the list that it refers to",
         "W272": "revocation lists are made that nobody can fetch",

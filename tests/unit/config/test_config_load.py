@@ -12,6 +12,7 @@ from config_world import NOW, PROFILE, World, certificates, codes, world
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from est_server.config.backends import installed
 from est_server.config.configuration import load
 from est_server.config.lints import lint_against_issuers
 from est_server.config.problems import CODES, read_sources, render
@@ -481,7 +482,7 @@ def test_a_mistake_has_its_code_and_its_place(folder, monkeypatch, code, make):
 
 
 def test_every_code_of_a_file_has_a_test():
-    elsewhere = {"E270", "W202", "W209", "W210", "W301", "W302", "W303"}
+    elsewhere = {"E270", "E280", "W202", "W209", "W210", "W301", "W302", "W303"}
     assert {code for code, _ in MISTAKES} | elsewhere == set(CODES)
 
 
@@ -522,6 +523,33 @@ def test_a_backend_that_cant_be_had_says_what_to_do(folder, points, code, said):
     problem = folder.only()
     assert (problem.code, problem.hint) == (code, said)
     assert problem.position == folder.place("server.yaml", "soft")
+
+
+@pytest.mark.parametrize(
+    ("extras", "name", "command"),
+    [
+        (("aws", "pkcs11"), "aws_pca", "pip install 'acme[aws]'"),
+        (("aws", "aws-pca"), "aws_pca", "pip install 'acme[aws-pca]'"),
+        (("aws",), "awsome", "pip install no_such_module"),
+        ((), "acme", "pip install 'acme[acme]'"),
+    ],
+)
+def test_a_missing_package_is_told_with_the_command_that_brings_it(
+    folder, tmp_path_factory, monkeypatch, extras, name, command
+):
+    site = tmp_path_factory.mktemp("site")
+    (info := site / "acme-1.0.dist-info").mkdir()
+    lines = ["Metadata-Version: 2.1", "Name: acme", "Version: 1.0"]
+    lines += [f"Provides-Extra: {extra}" for extra in extras]
+    (info / "METADATA").write_text("\n".join(lines) + "\n")
+    group = "[est_server.backends]"
+    (info / "entry_points.txt").write_text(f"{group}\n{name} = no_such_module.sub:B\n")
+    monkeypatch.syspath_prepend(site)
+    folder.backends = tuple(point for point in installed() if point.name == name)
+    folder.change("server.yaml", "backend: soft", f"backend: {name}")
+    problem = folder.only()
+    assert (problem.code, problem.hint) == ("E209", command)
+    assert problem.position == folder.place("server.yaml", name)
 
 
 def test_the_same_backend_found_twice_is_one(folder):
