@@ -14,6 +14,7 @@ import urllib.request
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from device_world import csr, issued, post, session
 from est_process import REPOSITORY, initialise, serving
 from stranger import install
@@ -48,9 +49,9 @@ def site(tmp_path_factory):
         os.environ["PYTHONPATH"] = before
 
 
-@pytest.fixture(scope="module")
-def server(site, tmp_path_factory):
-    made = initialise(tmp_path_factory.mktemp("three") / "server", "--interop")
+def three_cas(directory):
+    """Make a server with a CA of its own, one of a stranger's package, and one that is broken."""
+    made = initialise(directory, "--interop")
     text = made.config.read_text()
     made.config.write_text(text.replace("\nstate:", f"{CAS}\nstate:", 1))
     profile = (made.directory / "profiles" / "interop.yaml").read_text()
@@ -62,7 +63,12 @@ def server(site, tmp_path_factory):
     key = made.directory / "ca" / "broken.key"
     key.touch(0o600)
     key.write_text("this is no key")
-    with serving(made) as running:
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(site, tmp_path_factory):
+    with serving(three_cas(tmp_path_factory.mktemp("three") / "server")) as running:
         yield running
 
 
@@ -189,6 +195,39 @@ async def test_a_ca_that_has_not_decided(server, users, world):
     assert row["request"].startswith("r_")
 
 
+async def test_an_approved_request_waits_for_its_ca_through_a_restart(site, tmp_path):
+    made = three_cas(tmp_path / "server")
+    profile = made.directory / "profiles" / "elsewhere.yaml"
+    profile.write_text(profile.read_text() + "\napproval: {mode: manual}\n")
+    users = {"elsewhere": made.credential("lab", "elsewhere")}
+    world = ScriptedWorld(made.directory / "elsewhere", MovedClock())
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    async def poll():
+        return await enrolled(made, users, "elsewhere", csr(key=key))  # signed anew each time
+
+    with serving(made):
+        assert (await poll())[0] == 202
+        [review] = made.json("request", "list", "--state", "waiting")
+        made.run("request", "approve", review["request"])
+        await world.fail("pending")
+        status, _, headers = await poll()
+        assert (status, int(headers["Retry-After"]) >= 5) == (202, True)
+        [row] = made.json("request", "list", "--state", "waiting-for-ca")
+        assert made.json("request", "show", review["request"])["state"] == "issuing"
+    await world.heal()
+    with serving(made):
+
+        async def polls():
+            return await asyncio.gather(*(poll() for _ in range(5)))
+
+        answers = await until(lambda found: {got[0] for got in found} == {200}, polls)
+        [certificate] = await world.issued()
+        assert {issued(body) for _, body, _ in answers} == {certificate}
+        assert made.json("request", "show", review["request"])["state"] == "issued"
+        assert made.json("request", "show", review["request"])["issued_as"] == row["request"]
+
+
 async def test_a_wrong_answer_is_refused_kept_revoked_and_told(server, users, world):
     body = csr()
     await world.fail("wrong-key")
@@ -208,6 +247,12 @@ async def test_a_wrong_answer_is_refused_kept_revoked_and_told(server, users, wo
     code, findings = doctor(server)
     assert code == 1
     assert row["request"] in findings[0]["detail"]
+
+    async def metrics():
+        return admin(server, "metrics")[1]
+
+    alarm = 'est_server_ca_orders{ca="elsewhere",state="refused"} 1.0'
+    await until(lambda text: alarm in text, metrics)
     assert (await enrolled(server, users, "elsewhere", body))[0] == 202, "nobody asks again"
     server.run("request", "resolve", row["request"], "--not-issued")
     assert (await enrolled(server, users, "elsewhere", body))[0] == 200
