@@ -40,6 +40,8 @@ def csr_with(
     key: ec.EllipticCurvePrivateKey | None = None,
     name: str = "device-1",
     serial: str | None = None,
+    *,
+    twice: bool = False,
 ) -> bytes:
     """Return a DER request whose attestation attribute's values are `evidence`.
 
@@ -53,7 +55,7 @@ def csr_with(
     made = asn1_csr.CertificationRequest.load(plain.sign(key, SHA256()).public_bytes(Encoding.DER))
     info = made["certification_request_info"]
     values = header(0x31, len(evidence)) + evidence
-    attributes = sequence(core.ObjectIdentifier(ATTESTATION).dump(), values)
+    attributes = sequence(core.ObjectIdentifier(ATTESTATION).dump(), values) * (1 + twice)
     content = b"".join(
         (
             info["version"].dump(),

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "request": "The review queue: list, show, approve, deny.",
     "follow": "Keep a file of revocation lists fresh, for nginx, HAProxy or Envoy.",
     "ocsp": "The status of a certificate, as relying parties are told it: query.",
+    "attestation": "Evidence of devices: explain.",
     "why": "Explain a decision, a request, a certificate or a device.",
     "ca": "Certificate authorities: list, show, init, install, rollover, test-sign.",
     "db": "The ledger's schema: upgrade, status.",

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from est_server.app.authorities import open_authorities
 from est_server.app.clock import system_clock
 from est_server.app.parts import rulebook_of
+from est_server.cli.appraisal import appraised
 from est_server.cli.options import opened
 from est_server.enrollment.renewing import other_certificates, renewing_identity
 from est_server.enrollment.request import EnrollmentRequest
@@ -97,6 +98,15 @@ async def answer(question: Question, config: Path) -> dict[str, Any]:
             question.otp,
             change=change_subject_name(csr),
         )
+        if profile.model.attestation is not None:
+            policy = rulebook.appraiser.policies[profile.model.attestation.policy]
+            facts = replace(
+                facts,
+                attestation=await appraised(
+                    policy, csr, ledger, nonce=None, identity=identity.name,
+                    client_chain=_shown(question), at=now,
+                ),
+            )  # fmt: skip
         facts = replace(facts, others=await other_certificates(profile, facts, None, ledger))
         decision = decide(profile, facts, await _device(question, profile, identity, ledger), now)
         if (question.client_certificate, question.device, question.username) == (None,) * 3:
@@ -111,6 +121,11 @@ async def answer(question: Question, config: Path) -> dict[str, Any]:
             "at": now.isoformat(),
             **json.loads(decision.trace()),
         }
+
+
+def _shown(question: Question) -> tuple[bytes, ...]:
+    found = question.client_certificate
+    return () if found is None else _chain(found)
 
 
 async def _identity(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from est_server.cli.appraisal import show_attestation
 from est_server.cli.cert import serial_number
 from est_server.cli.cert_revoke import event_dict
 from est_server.cli.gates import show_gates, show_plan, show_verdict
@@ -39,8 +40,9 @@ def why(
     digest tells which text that was. JSON: [{"decision", "request", "at", "verdict", "rule",
     "message", "operation", "label", "identity", "device", "profile", "profile_digest",
     "profile_changed_since", "ca", "serial", "review": {"request", "state", "by", "at", "note"},
-    "events", "gates": [{"rule", "ok", "detail", "at"}], "plan"}]; "review" is null where nobody
-    was asked, "events" is what `cert revoke` and `cert release` did, as they tell it.
+    "events", "gates": [{"rule", "ok", "detail", "at"}], "plan", "attestation"}];
+    "attestation" is there where evidence was appraised, "review" is null where nobody was asked,
+    "events" is what `cert revoke` and `cert release` did, as they tell it.
 
     Example: est-server why d_06h0nq0sw135w641gea4y645kv
     """
@@ -190,5 +192,6 @@ def _print(decision: dict[str, Any]) -> None:
         note = f": {text(review['note'])}" if review["note"] else ""
         print(f"  review {review['request']} {review['state']}{by}{note}")
     show_gates(decision["gates"])
+    show_attestation(decision.get("attestation"))
     show_verdict(decision["verdict"], decision["rule"], decision["message"])
     show_plan(decision["plan"])

@@ -82,6 +82,10 @@ class Nonces(Protocol):
         """
         ...
 
+    async def get(self, digest: bytes) -> Nonce | None:
+        """Return a nonce that was given out, used or not, until it is removed."""
+        ...
+
     async def take(self, digest: bytes, presented: Presented, *, at: datetime) -> TakenNonce:
         """Spend a nonce, durably, before the evidence that holds it is looked at.
 

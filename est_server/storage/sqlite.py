@@ -67,7 +67,7 @@ class SqliteLedger:
             ) from error
         self._writer = GroupCommit(lambda: connect(path))
         self.device_keys = SqliteDeviceKeys(self._reads, self._writer)
-        self.nonces = SqliteNonces(self._writer)
+        self.nonces = SqliteNonces(self._reads, self._writer)
         self.orders = SqliteOrders(self._reads, self._writer, node, write.add_certificate)
         self.pending = SqlitePending(self._reads, self._writer)
         self.revocations = SqliteRevocations(self._reads, self._writer)

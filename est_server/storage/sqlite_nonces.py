@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from est_server.errors import Conflict
-from est_server.ports.nonces import TakenNonce
+from est_server.ports.nonces import Nonce, TakenNonce
 from est_server.storage import nonce_statements as sql
 from est_server.storage import rows
 from est_server.storage.sqlite_execute import execute, find
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from est_server.ports.nonces import Nonce, Nonces, Presented
+    from est_server.ports.nonces import Nonces, Presented
     from est_server.storage.group_commit import GroupCommit
+    from est_server.storage.sqlite_reads import SqliteReads
 
 _REMEMBERED = timedelta(hours=1)
 """After that a nonce that expired is one that was never given out."""
@@ -26,8 +27,9 @@ _REMEMBERED = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class SqliteNonces:
-    """`Nonces` in one file, through the writer of the ledger that it is a part of."""
+    """`Nonces` in one file, on the connections of the ledger that it is a part of."""
 
+    _reads: SqliteReads
     _writer: GroupCommit
 
     async def add(self, nonce: Nonce, *, most_per_client: int, most: int) -> None:
@@ -55,6 +57,21 @@ class SqliteNonces:
             execute(db, sql.ADD_NONCE, row)
 
         await self._writer.run(work)
+
+    async def get(self, digest: bytes) -> Nonce | None:
+        row = await self._reads.one(sql.NONCE, {"wanted": digest})
+        if row is None:
+            return None
+        return Nonce(
+            digest=bytes(row["digest"]),
+            label=row["label"],
+            session=bytes(row["session"]),
+            cookie=bytes(row["cookie"]),
+            client=row["client"],
+            created_at=rows.time(row["created_at"]),
+            expires_at=rows.time(row["expires_at"]),
+            kept=row["kept"],
+        )
 
     async def take(self, digest: bytes, presented: Presented, *, at: datetime) -> TakenNonce:
         now = rows.stamp(at)
@@ -88,4 +105,4 @@ def _bound(row: sqlite3.Row, presented: Presented) -> bool:
     )
 
 
-_: Callable[[GroupCommit], Nonces] = SqliteNonces
+_: Callable[[SqliteReads, GroupCommit], Nonces] = SqliteNonces

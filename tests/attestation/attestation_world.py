@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from asker import Asker
-from toy import MAKER_KEY
+from toy import MAKER_KEY, toy_csr
+
+from interop.conformance.asking import base64
 
 POLICIES: dict[str, Any] = {
     "toys": {
@@ -67,10 +69,27 @@ def toy_asker(server, tmp_path_factory, plugin, version, label="toys") -> Asker:
         patched.setenv("PYTHONPATH", str(plugin))
         credential = server.credential(f"maker-{label}-{version}", label)
     folder = tmp_path_factory.mktemp("askers")
-    return Asker(server, folder, version=version, credential=credential, label=label)
+    return Asker(server, folder, version=version[:3], credential=credential, label=label)
 
 
 def nonce_of(answer) -> bytes:
     assert answer.status == 200, (answer.status, answer.body)
     text = json.loads(answer.body)["nonce"]
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def fresh(asker, connection) -> bytes:
+    return nonce_of(asker.ask("nonce", on=connection))
+
+
+def send(asker, csr: bytes, connection=None, operation="simpleenroll", *fields):
+    return asker.ask(operation, base64(csr), *fields, on=connection)
+
+
+def offered(asker, nonce, *fields, on=None, **changes):
+    """Return the answer to a request with toy evidence."""
+    return asker.ask("simpleenroll", base64(toy_csr(nonce, **changes)), *fields, on=on)
+
+
+def refusal(answer) -> tuple[int, str]:
+    return answer.status, answer.body.decode().split(":")[0]

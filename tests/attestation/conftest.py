@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from attestation_world import POLICIES, attested, toy_asker
-from est_process import initialise, serving
+from est_process import COMMAND, initialise, serving
 from toy import SLOW_OID, install
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ def new_toy_server(tmp_path_factory):
                 "other": ("toys", {}),
                 "slow": ("slow", {}),
                 "queue": ("queue", {"approval": {"mode": "manual", "when": "false"}}),
-                "brief": ("toys", {"attestation": {"policy": "toys", "freshness": "10s"}}),
             },
             POLICIES,
             verifiers={"slow-toy": {"statement_type": SLOW_OID}},
@@ -46,6 +47,22 @@ def new_toy_server(tmp_path_factory):
 def toy_server(new_toy_server, plugin):
     with serving(new_toy_server(), PYTHONPATH=str(plugin)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def est(toy_server, plugin):
+    """Return a function that runs a command and returns what it prints."""
+
+    def run(code, *arguments):
+        done = subprocess.run(
+            [*COMMAND, *arguments, "-c", str(toy_server.config)],
+            env={**os.environ, "PYTHONPATH": str(plugin)}, capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session", params=["1.2", "1.3"])

@@ -2,11 +2,73 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from base64 import b64decode
+
 from asker import issued
-from attestation_world import nonce_of
+from asn1crypto import core
+from attestation_world import fresh, nonce_of, send
 from toy import toy_csr
 
-from interop.conformance.asking import base64
+from est_server.wire.pkcs10 import parse_csr
+from interop.conformance.asking import base64, new_key
+
+
+def test_csrattrs_asks_for_evidence(toys):
+    csrattrs = b64decode(toys.ask("csrattrs").body)
+    assert core.ObjectIdentifier("1.2.840.113549.1.9.16.2.59").dump() in csrattrs
+    assert core.ObjectIdentifier("1.2.840.113549.1.9.16.2.59").dump() not in b64decode(
+        toys.with_(label="interop").ask("csrattrs").body
+    )
+
+
+def test_every_check_is_explained_and_nothing_is_spent(toys, toy_server, est, tmp_path):
+    claims = {"firmware": "1.3", "svn": 8}
+    path = tmp_path / "device.csr"
+    with toys.connect() as connection:
+        nonce = fresh(toys, connection)
+        path.write_bytes(toy_csr(nonce, claims=claims))
+        told = est(1, "attestation", "explain", "--csr", str(path), "--profile", "toys")
+        assert "contraindicated" in told
+        assert "✗ reference-value: 1.3; expected firmware >= 1.4" in told
+        assert "✓ svn: 8; expected >= 7" in told
+        key = new_key()
+        path.write_bytes(toy_csr(nonce, key))
+        arguments = (
+            "attestation",
+            "explain",
+            "--csr",
+            str(path),
+            "--profile",
+            "toys",
+            "-o",
+            "json",
+        )
+        found = json.loads(est(0, *arguments, "--nonce", nonce.hex()))
+        assert (found["status"], found["submods"]["key"]["claims"]["kept"]) == ("affirming", {})
+        other = json.loads(est(1, *arguments, "--nonce", "AAAAAAAAAAA"))
+        assert other["code"] == "nonce.unknown"
+        assert send(toys, toy_csr(nonce, key), connection).status == 200
+
+
+def test_years_later_why_shows_the_result_and_not_the_evidence(toys, est):
+    with toys.connect() as connection:
+        csr = toy_csr(fresh(toys, connection), claims={"firmware": "1.5", "svn": 6, "serial": "X9"})
+        answer = send(toys, csr, connection)
+    decision = answer.body.decode().split("decision ")[1].rstrip(")\n")
+    told = est(0, "why", decision)
+    assert "✗ svn: 6; expected >= 7" in told
+    assert "policy toys@" in told
+    (found,) = json.loads(est(0, "why", decision, "-o", "json"))
+    assert found["attestation"]["submods"]["key"]["claims"]["serial"] == "X9"
+    assert len(found["attestation"]["policy"].partition("sha256:")[2]) == 64
+    ledger = sqlite3.connect(toys.server.directory / "state" / "ledger.db")
+    ((kept,),) = ledger.execute("SELECT csr FROM decisions WHERE id = ?", (decision,))
+    ledger.close()
+    assert parse_csr(kept).spki
+    assert b"firmware" in csr
+    assert b"firmware" not in kept
 
 
 def test_a_device_with_good_evidence_gets_a_certificate(toys):

@@ -51,7 +51,7 @@ def payload(key: Any, nonce: bytes | None, **changes: Any) -> dict[str, Any]:
         "nonce": None if nonce is None else nonce.hex(),
         "spki": sha256(spki(key)).hexdigest(),
         "platform": "p1",
-        "claims": {"firmware": "1.4.2", "svn": 7, "serial": "SN-1"},
+        "claims": {"firmware": "1.4.2", "svn": 7, "serial": "SN-1", "debug": "off"},
     } | changes
     return {name: value for name, value in found.items() if value is not None}
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 import pytest
 from attacks import attack
+from cases import case
 from ledger_world import NOW, rules
 
 from est_server.errors import Conflict
@@ -78,6 +79,7 @@ async def test_of_many_that_take_one_nonce_one_gets_it(ledger, open_again):
         await other.close()
 
 
+@case(171)
 @attack(59, 60, 61)
 @pytest.mark.parametrize(
     ("presented", "at", "rule"),
@@ -94,6 +96,15 @@ async def test_a_refused_nonce_stays_as_it_was(ledger, presented, at, rule):
     digest = await add(ledger)
     assert await refused(ledger, digest, presented, at) == rule
     assert not (await ledger.nonces.take(digest, MINE, at=NOW)).again
+
+
+async def test_a_nonce_can_be_looked_at_without_being_spent(ledger):
+    made = nonce(kept="[1]")
+    await ledger.nonces.add(made, most_per_client=1, most=1)
+    assert await ledger.nonces.get(made.digest) == made
+    assert await ledger.nonces.get(b"other") is None
+    assert not (await ledger.nonces.take(made.digest, MINE, at=NOW)).again
+    assert await ledger.nonces.get(made.digest) == made
 
 
 async def test_either_the_session_or_the_cookie_is_enough(ledger):
