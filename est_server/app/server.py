@@ -352,10 +352,12 @@ class Server:
         metrics.RELOAD_TIME.set_to_current_time()
 
     async def _check_reviews(self) -> None:
-        """Let pending requests expire, and tell how many wait and how long."""
+        """Let pending requests and kept evidence expire, and tell how many wait and how long."""
         now = system_clock()
         if expired := await self._ledger.pending.expire(now):
             log.info("requests.expired", count=expired)
+        if forgotten := await self._ledger.appraisals.forget_evidence(now):
+            log.info("evidence.forgotten", count=forgotten)
         queue = await self._ledger.pending.queue()
         metrics.PENDING_REQUESTS.set(queue.waiting)
         age = 0.0 if queue.oldest is None else (now - queue.oldest).total_seconds()

@@ -192,10 +192,13 @@ def _whole(
 
 
 def _platforms(believed: list[VerifiedEvidence]) -> int:
-    """Return how many platforms the statements speak of, joined by what they share."""
+    """Return how many platforms the statements speak of, joined by what they share.
+
+    Those that prove where the request's key lives share that key: it lives in one place.
+    """
     parts: list[set[object]] = []
     for one in believed:
-        mine: set[object] = set(one.platform) or {object()}
+        mine: set[object] = {*one.platform, *({"key"} if one.binds_key else ())} or {object()}
         for part in [part for part in parts if part & mine]:
             parts.remove(part)
             mine |= part

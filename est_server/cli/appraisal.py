@@ -74,6 +74,8 @@ def show_attestation(result: Mapping[str, Any] | None) -> None:
     name, _, digest = result["policy"].partition("@sha256:")
     status = typer.style(result["status"], fg=_COLOURS[result["status"]])
     typer.echo(f"attestation {status}, policy {text(name)}@{digest[:12]}: {result['do']}")
+    for change in result["worse"]:
+        typer.secho(f"  worse than before: {text(change)}", fg=typer.colors.RED)
     for rule, found in result["submods"].items():
         status = typer.style(found["ear.status"], fg=_COLOURS[found["ear.status"]])
         kind = f", statement {found['type']}" if found["type"] else ""

@@ -146,7 +146,8 @@ def show_(
     """Show a device, its certificates and its latest decisions.
 
     JSON: as list, with "certificates" (as cert list) and "decisions": [{"decision", "at",
-    "verdict", "rule", "operation"}].
+    "verdict", "rule", "operation"}] and "appraisals", where what its evidence came to changed:
+    [{"at", "profile", "status", "rules", "policy", "worse"}].
 
     Example: est-server device show SN-0001
     """
@@ -162,6 +163,7 @@ def show_(
                 raise NotFound("device.unknown", f"there is no device {device_id}")
             certificates = await ledger.certificates(device_id=device_id)
             decisions = await decisions_of_device(ledger, device_id, 5)
+            appraisals = await ledger.appraisals.of(device_id)
             return {
                 **device_dict(device),
                 "certificates": [certificate_dict(found) for found in certificates],
@@ -175,16 +177,30 @@ def show_(
                     }
                     for found in decisions
                 ],
+                "appraisals": [
+                    {
+                        "at": iso(found.at),
+                        "profile": found.profile,
+                        "status": found.status,
+                        "rules": dict(found.rules),
+                        "policy": f"{found.policy[0]}@sha256:{found.policy[1]}",
+                        "worse": list(found.worse),
+                    }
+                    for found in appraisals
+                ],
             }
 
     found = asyncio.run(work())
-    show(output, found, hidden=("certificates", "decisions"))
+    show(output, found, hidden=("certificates", "decisions", "appraisals"))
     if output == "table" and found["certificates"]:
         print("\ncertificates")
         show_list(output, found["certificates"], ("serial", "status", "subject", "not_after"))
     if output == "table" and found["decisions"]:
         print("\ndecisions")
         show_list(output, found["decisions"], ("decision", "at", "verdict", "rule", "operation"))
+    if output == "table" and found["appraisals"]:
+        print("\nappraisals")
+        show_list(output, found["appraisals"], ("at", "profile", "status", "worse"))
 
 
 def _change(action: Action, device_id: str, config: Path, output: str) -> None:

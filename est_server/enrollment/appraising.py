@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,10 @@ import structlog
 from cryptography import x509
 
 from est_server.attestation.appraise import Asked, Finding, appraise, matches
+from est_server.attestation.changes import differs, statuses, worse_than
+from est_server.enrollment.identifiers import new_identifier
 from est_server.errors import BackendUnavailable, Conflict
+from est_server.ports.appraisals import Appraisal
 from est_server.ports.nonces import Presented
 from est_server.ports.verifier import (
     Evidence,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from est_server.ports.nonces import TakenNonce
     from est_server.ports.tls import TlsFacts
     from est_server.profiles.decision import RequestFacts
+    from est_server.profiles.demands import Attestation
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
 
@@ -85,9 +89,44 @@ class Appraiser:
             return await self.ledger.nonces.take(digest, presented, at=self.clock())
 
         policy = self.policies[profile.model.attestation.policy]
-        return await self.appraise_csr(
+        result = await self.appraise_csr(
             policy, facts.csr, facts.identity.name, request.tls.client_chain, take
         )
+        return await self._remembered(profile.name, profile.model.attestation, facts, result)
+
+    async def _remembered(
+        self, profile: str, wanted: Attestation, facts: RequestFacts, result: AttestationResult
+    ) -> AttestationResult:
+        """Write down what changed since the time before, and return the result that says so.
+
+        A nonce that does not fit says nothing about the platform.
+        """
+        if result.repeated or result.code.startswith("nonce."):
+            return result
+        identity = facts.identity.name
+        before = await self.ledger.appraisals.latest(identity, profile)
+        result = replace(result, worse=worse_than(before, result))
+        found = attestation_bundle(facts.csr)
+        kept = None if found is None or wanted.keep_evidence is None else found.der
+        if kept is None and not differs(before, result):
+            return result
+        until = result.at + wanted.keep_evidence if kept and wanted.keep_evidence else None
+        appraisal = Appraisal(
+            id=new_identifier("a", result.at),
+            identity=identity,
+            profile=profile,
+            at=result.at,
+            status=result.status,
+            rules=statuses(result),
+            policy=result.policy,
+            worse=result.worse,
+            evidence=kept,
+            evidence_until=until,
+        )
+        await self.ledger.appraisals.add(appraisal)
+        if result.worse:
+            log.warning("attestation.worse", identity=identity, profile=profile, worse=result.worse)
+        return result
 
     async def appraise_csr(
         self,

@@ -13,11 +13,12 @@ _TIME_BITS = 48
 _RANDOM_BITS = 82
 
 
-def new_identifier(kind: Literal["r", "d", "c", "x"], now: datetime) -> str:
+def new_identifier(kind: Literal["r", "d", "c", "x", "a"], now: datetime) -> str:
     """Return a kind and 26 characters, ``r_…``: milliseconds since 1970, then randomness.
 
     Args:
-        kind: r for a request, d for a decision, c for a credential, x for an HTTP exchange.
+        kind: r for a request, d for a decision, c for a credential, x for an HTTP exchange,
+            a for an appraisal.
         now: the time, aware.
     """
     milliseconds = int(now.timestamp() * 1000) & ((1 << _TIME_BITS) - 1)

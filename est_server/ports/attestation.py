@@ -62,6 +62,7 @@ class AttestationResult:
         policy: name and SHA-256 of the policy's text.
         at: the time of the appraisal.
         repeated: its nonce was spent before, by the same request.
+        worse: what was better the time before, as in `est_server.ports.appraisals`.
     """
 
     status: Status
@@ -73,6 +74,7 @@ class AttestationResult:
     policy: tuple[str, str]
     at: datetime
     repeated: bool = False
+    worse: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result in JSON's types."""
@@ -87,6 +89,7 @@ class AttestationResult:
             "lifetime": None if self.lifetime is None else int(self.lifetime.total_seconds()),
             "code": self.code,
             "policy": policy,
+            "worse": list(self.worse),
             "checks": [_check(check) for check in self.checks],
             "submods": {rule.name: _submodule(rule, policy) for rule in self.rules},
         }

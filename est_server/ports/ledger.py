@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from est_server.ports.appraisals import Appraisals
     from est_server.ports.crl import Crls
     from est_server.ports.device_keys import DeviceKeys
     from est_server.ports.nonces import Nonces
@@ -260,6 +261,11 @@ class Ledger(Protocol):
     @property
     def device_keys(self) -> DeviceKeys:
         """The secret keys that devices have too."""
+        ...
+
+    @property
+    def appraisals(self) -> Appraisals:
+        """What devices' evidence came to."""
         ...
 
     @property

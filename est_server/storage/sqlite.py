@@ -14,6 +14,7 @@ from est_server.storage import rows
 from est_server.storage import sqlite_writes as write
 from est_server.storage import statements as sql
 from est_server.storage.group_commit import GroupCommit
+from est_server.storage.sqlite_appraisals import SqliteAppraisals
 from est_server.storage.sqlite_crls import SqliteCrls
 from est_server.storage.sqlite_device_keys import SqliteDeviceKeys
 from est_server.storage.sqlite_file import connect, make_private
@@ -67,6 +68,7 @@ class SqliteLedger:
             ) from error
         self._writer = GroupCommit(lambda: connect(path))
         self.device_keys = SqliteDeviceKeys(self._reads, self._writer)
+        self.appraisals = SqliteAppraisals(self._reads, self._writer)
         self.nonces = SqliteNonces(self._reads, self._writer)
         self.orders = SqliteOrders(self._reads, self._writer, node, write.add_certificate)
         self.pending = SqlitePending(self._reads, self._writer)

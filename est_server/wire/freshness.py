@@ -22,7 +22,7 @@ MEDIA_TYPE = "application/est-attestation-freshness+json"
 SHORTEST, LONGEST = 8, 64
 DEFAULT_LENGTH = 32
 MOST_OCTETS = 16384
-_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,18})){1,30}")
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,38})){1,30}")  # 39 digits: a UUID (X.667)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,13 @@ def new_toy_server(tmp_path_factory):
             {
                 "toys": ("toys", {}),
                 "other": ("toys", {}),
+                "fleet": (
+                    "toys",
+                    {
+                        "registration": "automatic",
+                        "attestation": {"policy": "toys", "keep_evidence": "1d"},
+                    },
+                ),
                 "slow": ("slow", {}),
                 "queue": ("queue", {"approval": {"mode": "manual", "when": "false"}}),
             },

@@ -8,7 +8,7 @@ from base64 import b64decode
 
 from asker import issued
 from asn1crypto import core
-from attestation_world import fresh, nonce_of, send
+from attestation_world import fresh, nonce_of, refusal, send, toy_asker
 from toy import toy_csr
 
 from est_server.wire.pkcs10 import parse_csr
@@ -77,3 +77,44 @@ def test_a_device_with_good_evidence_gets_a_certificate(toys):
         answer = toys.ask("simpleenroll", base64(toy_csr(nonce)), on=connection)
         assert answer.status == 200, answer.body
         assert issued(answer).subject.rfc4514_string() == "CN=device-1"
+
+
+def test_a_renewal_with_worse_firmware_is_refused_and_leaves_an_event(
+    toy_server, plugin, tmp_path_factory, est
+):
+    fleet = toy_asker(toy_server, tmp_path_factory, plugin, "1.3", "fleet")
+    key = new_key()
+    with fleet.connect() as connection:
+        certificate = issued(send(fleet, toy_csr(fresh(fleet, connection), key), connection))
+    device = fleet.with_(identity=fleet.keep(certificate, key), credential=None)
+    with device.connect() as connection:
+        claims = {"firmware": "1.3.9", "svn": 7, "debug": "off"}
+        csr = toy_csr(fresh(device, connection), claims=claims)
+        answer = send(device, csr, connection, "simplereenroll")
+        assert refusal(answer) == (403, "toy.reference-value")
+        assert b"firmware" not in answer.body
+        decision = answer.body.decode().split("decision ")[1].rstrip(")\n")
+        told = est(0, "why", decision)
+        assert "worse than before: key: affirming to contraindicated" in told
+        assert "✗ reference-value: 1.3.9; expected firmware >= 1.4" in told
+        name = json.loads(est(0, "why", decision, "-o", "json"))[0]["identity"]
+        shown = json.loads(est(0, "device", "show", name, "-o", "json"))["appraisals"]
+        assert [one["status"] for one in shown] == ["contraindicated", "affirming"]
+        assert shown[0]["worse"] == [
+            "status: affirming to contraindicated",
+            "key: affirming to contraindicated",
+        ]
+        # what was put right renews, and is no event
+        csr = toy_csr(fresh(device, connection))
+        assert send(device, csr, connection, "simplereenroll").status == 200
+        (latest, *_) = json.loads(est(0, "device", "show", name, "-o", "json"))["appraisals"]
+        assert (latest["status"], latest["worse"]) == ("affirming", [])
+    ledger = sqlite3.connect(toy_server.directory / "state" / "ledger.db")
+    kept = [
+        row[0] for row in ledger.execute("SELECT evidence FROM appraisals WHERE profile = 'fleet'")
+    ]
+    assert [b"1.3.9" in one for one in kept] == [False, True, False]
+    assert ledger.execute(
+        "SELECT count(evidence) FROM appraisals WHERE profile = 'toys'"
+    ).fetchone() == (0,)
+    ledger.close()

@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from est_server.errors import BackendUnavailable
 from est_server.storage import (
+    appraisal_statements,
     crl_statements,
     nonce_statements,
     order_statements,
@@ -37,6 +38,7 @@ from est_server.storage.tables import metadata
 VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 HEAD = max(VERSIONS.glob("[0-9]*.py")).name[:4]
 MODULES = (
+    appraisal_statements,
     statements,
     nonce_statements,
     pending_statements,
