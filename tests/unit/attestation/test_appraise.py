@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from attacks import attack
+from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,6 +155,7 @@ def test_a_status_has_its_outcome(status):
 
 
 @pytest.mark.parametrize("said", [replace(BOOT, checks=(CHECKS["contraindicated"],)), None,
+                                  replace(BOOT, platform=frozenset({P2}), fresh=False),
                                   EvidenceRefused("x.y")])  # fmt: skip
 def test_a_report_only_rule_changes_nothing_and_is_told(said):
     under = policy(
@@ -236,6 +238,7 @@ json_values = st.recursive(
 )
 
 
+@examples(100, 0.01)
 @given(st.dictionaries(st.sampled_from(["a", "b"]), json_values), st.sampled_from(["a", "a.b"]))
 def test_no_claim_gives_anything_but_an_answer(claims, name):
     assert all(isinstance(text, str) for text in claim_texts(claims, name))

@@ -11,7 +11,7 @@ from config_world import PROFILE, World, certificates, codes
 from est_server.config.backends import installed
 
 PROFILES = Path(__file__).parents[3] / "profiles"
-NAMES = ["constrained", "device", "industrial-802.1ar", "interop", "pq", "router"]
+NAMES = ["constrained", "device", "industrial-802.1ar", "interop", "pq", "router", "tpm-router"]
 WARNINGS = {"interop": ["W205", "W204", "W204"]}
 
 
@@ -20,10 +20,12 @@ def shipped(folder) -> World:
     folder.change(
         "server.yaml",
         "{acme: trust/acme.pem}",
-        "{acme-routers: trust/acme.pem, plant-makers: trust/acme.pem}",
+        "{acme-routers: trust/acme.pem, plant-makers: trust/acme.pem, tpm-makers: trust/acme.pem}",
     )
     folder.write("trust/acme.pem", certificates()["root"])
     (folder.folder / "profiles/device.yaml").unlink()
+    for policy in (PROFILES / "policies").glob("*.yaml"):
+        folder.write(f"policies/{policy.name}", policy.read_text())
     return folder
 
 
@@ -49,7 +51,16 @@ def test_the_examples_load_together_but_for_the_label_that_only_one_can_have(shi
     )
     shipped.change("profiles/interop.yaml", "[interop, default]", "[interop]")
     labels = shipped.load().labels
-    assert set(labels) == {None, "constrained", "default", "interop", "plant", "pq", "router"}
+    assert set(labels) == {
+        None,
+        "constrained",
+        "default",
+        "interop",
+        "plant",
+        "pq",
+        "router",
+        "tpm-router",
+    }
 
 
 def test_the_first_example_is_strict_and_renews_at_once(shipped):
