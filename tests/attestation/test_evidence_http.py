@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -191,6 +192,30 @@ def test_the_same_request_gets_the_same_certificate(toys):
         csr = toy_csr(fresh(toys, connection))
         first, second = (issued(send(toys, csr, connection)) for _ in range(2))
         assert first == second
+
+
+@attack(57)
+def test_a_nonce_is_spent_even_when_its_answer_is_not_given_again(
+    new_toy_server, plugin, tmp_path_factory
+):
+    server = new_toy_server()
+    text = server.config.read_text().replace("limits:\n", "limits:\n  idempotency_window: 1s\n")
+    text = text.replace("most_nonces_per_client: '100000'", "most_nonces_per_client: 3")
+    server.config.write_text(text)
+    with serving(server, PYTHONPATH=str(plugin)):
+        asker = toy_asker(server, tmp_path_factory, plugin, "1.3")
+        with asker.connect() as connection:
+            csr = toy_csr(fresh(asker, connection))
+            first = issued(send(asker, csr, connection))
+            until = time.monotonic() + 20
+            while (answer := send(asker, csr, connection)).status == 200:
+                assert issued(answer) == first
+                assert time.monotonic() < until
+            assert refusal(answer) == (403, "nonce.used")
+            # and it makes room: three wait, a fourth does not
+            answers = [asker.ask("nonce", on=connection) for _ in range(4)]
+            assert [answer.status for answer in answers] == [200, 200, 200, 503]
+            assert answers[-1].get("Retry-After")
 
 
 @attack(96)

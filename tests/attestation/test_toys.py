@@ -52,6 +52,16 @@ def test_every_check_is_explained_and_nothing_is_spent(toys, toy_server, est, tm
         assert send(toys, toy_csr(nonce, key), connection).status == 200
 
 
+def test_a_profile_is_tested_with_the_evidence_in_the_request(toys, est, tmp_path):
+    path = tmp_path / "device.csr"
+    arguments = ("profile", "test", "toys", "--csr", str(path), "--username", toys.credential[0])
+    with toys.connect() as connection:
+        path.write_bytes(toy_csr(fresh(toys, connection)))
+        assert "attestation  policy toys: affirming" in " ".join(est(0, *arguments).split(" "))
+        path.write_bytes(toy_csr(fresh(toys, connection), claims={"firmware": "1.5", "svn": 1}))
+        assert json.loads(est(1, *arguments, "-o", "json"))["rule"] == "toy.svn"
+
+
 def test_years_later_why_shows_the_result_and_not_the_evidence(toys, est):
     with toys.connect() as connection:
         csr = toy_csr(fresh(toys, connection), claims={"firmware": "1.5", "svn": 6, "serial": "X9"})
