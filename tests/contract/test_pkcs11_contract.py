@@ -182,7 +182,7 @@ async def test_a_token_that_hangs_is_given_up_and_the_loop_goes_on(ca, started):
         turns += 1
     assert "gave no signature within 3 s" in asking.result().hint
     assert turns > 50
-    assert await hangs.wait() == -signal.SIGKILL
+    assert await asyncio.wait_for(hangs.wait(), 20) == -signal.SIGKILL
 
     async def back():
         return (await ca.health()).ok

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from urllib.request import urlopen
@@ -325,6 +325,59 @@ def test_from_an_empty_token_to_a_server_under_somebody_elses_root(token, tmp_pa
         run("curl-openssl/run", server.url, server.root, *login, "ec", tmp_path / "work")
     code, said = openssl("verify", "-CAfile", root, "-untrusted", ca, tmp_path / "work/cert1.pem")
     assert code == 0, said
+
+
+def test_a_server_starts_without_its_token_and_needs_no_other_start(token, tmp_path):
+    there = new_token(token.folder, "late")
+    server = initialise(tmp_path / "server", "--interop", "--ca-token",
+                        there.uri(object=None), "--ca-token-pin", f"file:{there.pin}")  # fmt: skip
+    login = server.credential("u", "interop")
+    away = tmp_path / "away"
+    with start(server, tmp_path / "log"):
+        assert ask(server, login) == 200
+    shutil.move(there.objects, away)
+    there.objects.mkdir()
+    with start(server, tmp_path / "log"):
+        assert ask(server, login) == 503
+        there.objects.rmdir()
+        shutil.move(away, there.objects)
+        end = time.monotonic() + WITHIN
+        while ask(server, login) != 200:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+@contextmanager
+def start(server, log):
+    """Serve until the block ends, ready or not; it is asked once it answers."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "est_server.cli", "serve", "-c", server.config],
+            stdout=output, stderr=output,
+        )  # fmt: skip
+        try:
+            end = time.monotonic() + WITHIN
+            while ask(server, None) is None:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
+            process.wait(WITHIN)
+
+
+def ask(server, login):
+    """Enroll and return the status; None from nobody."""
+
+    async def enroll():
+        async with session(server, login) as client:
+            status, _, _ = await post(client, server, csr(secrets.token_hex(8)))
+            return status
+
+    try:
+        return asyncio.run(enroll())
+    except (aiohttp.ClientError, OSError):
+        return None
 
 
 def test_doctor_names_what_is_broken_and_how_to_mend_it(token, tmp_path):
