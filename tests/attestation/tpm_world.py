@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from device_tpm import Key
     from soft_tpm import SoftTpm
 
-NOW = datetime(2026, 11, 24, 15, tzinfo=UTC)
+NOW = datetime.fromtimestamp(time.time(), tz=UTC) + timedelta(days=1)
+"""A day ahead: the software TPMs get their certificates while the tests run."""
+
 CERTIFY, QUOTE = Tpm2Certify(), Tpm2Quote()
 SECRET = bytes(range(32))
 SHA256 = 0x000B
