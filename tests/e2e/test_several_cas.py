@@ -15,12 +15,13 @@ import urllib.request
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from device_world import csr, issued, post, session
 from est_process import REPOSITORY, initialise, serving
 from stranger import install
 
 from est_server.testing import MovedClock
-from est_server.testing.scripted import ScriptedWorld
+from est_server.testing.scripted import Records, ScriptedWorld
 
 SOON = 30.0
 CAS = """
@@ -256,6 +257,41 @@ async def test_a_wrong_answer_is_refused_kept_revoked_and_told(server, users, wo
     assert (await enrolled(server, users, "elsewhere", body))[0] == 202, "nobody asks again"
     server.run("request", "resolve", row["request"], "--not-issued")
     assert (await enrolled(server, users, "elsewhere", body))[0] == 200
+
+
+async def test_a_person_brings_what_the_ca_made(server, users, world, tmp_path):
+    body = csr()
+    await world.fail("timeout-after-accept")
+    assert (await enrolled(server, users, "elsewhere", body))[0] == 503
+    [row] = server.json("request", "list", "--state", "parked")
+    assert "the server asks again" in doctor(server)[1][0]["detail"]
+    assert resolve(server, row, "--recheck") == (1, "parked"), "the CA can't tell yet"
+    with Records(server.directory / "elsewhere").opened() as db:
+        [(der,)] = db.execute("SELECT der FROM orders WHERE NOT decided").fetchall()
+    other = tmp_path / "other.pem"
+    other.write_bytes((server.directory / "ca" / "issuing.pem").read_bytes())
+    assert resolve(server, row, "--certificate", other)[0] == 1
+    assert resolve(server, row, "--certificate", other, "--refuse")[0] == 1
+    found = tmp_path / "found.pem"
+    certificate = x509.load_der_x509_certificate(der)
+    found.write_bytes(certificate.public_bytes(Encoding.PEM))
+    assert resolve(server, row, "--certificate", found) == (0, "issued")
+    status, answer, _ = await enrolled(server, users, "elsewhere", body)
+    assert (status, issued(answer)) == (200, certificate)
+    assert resolve(server, row, "--not-issued")[0] == 1, "it is settled"
+    assert resolve(server, row)[0] == 2
+
+
+def resolve(server, row, *options):
+    done = subprocess.run(
+        [sys.executable, "-m", "est_server.cli", "request", "resolve", row["request"], *options,
+         "-c", server.config, "-o", "json"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    try:
+        return done.returncode, json.loads(done.stdout).get("state")
+    except ValueError:
+        return done.returncode, None
 
 
 async def test_a_revocation_reaches_the_ca(server, users, world):
