@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from est_server.testing.issuer import FakeIssuer
 from est_server.testing.scripted import ScriptedAuthority, capabilities
 
 
@@ -16,6 +17,15 @@ class AcmeSettings(BaseModel):
     records: str = Field(description="folder of the CA")
 
 
+class AcmeAuthority(ScriptedAuthority):
+    def __init__(self, folder):
+        super().__init__(folder, "looks-up")
+        self.folder = folder
+
+    def certificates(self):  # as its folder has them now
+        return FakeIssuer.in_folder(self.folder).certificates()
+
+
 class AcmeBackend:
     settings_model = AcmeSettings
 
@@ -23,7 +33,7 @@ class AcmeBackend:
         return capabilities("looks-up")
 
     def open(self, settings, context):
-        return ScriptedAuthority(context.base / settings.records, "looks-up")
+        return AcmeAuthority(context.base / settings.records)
 """
 METADATA = "Metadata-Version: 2.1\nName: acme-ca\nVersion: 1.0\n"
 ENTRY_POINTS = "[est_server.backends]\nacme = acme_ca:AcmeBackend\n"

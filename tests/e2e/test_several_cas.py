@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import ssl
@@ -15,12 +16,13 @@ import urllib.request
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from device_world import csr, issued, post, session
 from est_process import REPOSITORY, initialise, serving
 from stranger import install
 
 from est_server.testing import MovedClock
+from est_server.testing.issuer import FakeIssuer
 from est_server.testing.scripted import Records, ScriptedWorld
 
 SOON = 30.0
@@ -305,8 +307,18 @@ async def test_a_revocation_reaches_the_ca(server, users, world):
     await until(lambda found: serial in found, revoked)
 
 
-def test_the_chain_of_each_label(server):
-    for name in ("issuing", "elsewhere"):
-        shown = server.json("ca", "show", name)
-        assert shown["subject"]
-    assert x509.load_pem_x509_certificate(server.root.read_bytes())
+async def test_a_ca_that_has_another_certificate_is_followed(server, tmp_path):
+    # the last test here: what the CA signs does not fit any more
+    before = await cacerts(server, "elsewhere")
+    FakeIssuer.in_folder(tmp_path)
+    for file in tmp_path.iterdir():
+        file.rename(server.directory / "elsewhere" / file.name)
+    fresh = FakeIssuer.in_folder(server.directory / "elsewhere").certificates()
+    assert fresh.issuer not in before
+    await until(lambda found: fresh.issuer in found, lambda: cacerts(server, "elsewhere"))
+    assert fresh.issuer not in await cacerts(server, "interop")
+
+
+async def cacerts(server, label):
+    async with session(server) as client, client.get(f"{server.url}/{label}/cacerts") as got:
+        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(await got.read()))
