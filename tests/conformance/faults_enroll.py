@@ -15,9 +15,9 @@ from faults import fault
 from faults_http import answers, before
 from OpenSSL import SSL
 
-from backends import soft
+from backends import local_template, soft
 from est_server.app import listeners
-from est_server.enrollment import authenticate, channel_binding, issuance, service
+from est_server.enrollment import asking, authenticate, channel_binding, service
 from est_server.errors import Denied, Malformed, Unauthenticated
 from est_server.pki.names import name_text
 from est_server.profiles import decide, gates, renewal
@@ -31,7 +31,7 @@ FACTS = tls.read_facts
 BINDING = service.channel_binding
 DECODE = service.decode_body
 PARSE = service.parse_csr
-EXTENSIONS = soft.SoftAuthority._extensions
+EXTENSIONS = local_template._extensions
 IDENTIFY = authenticate.Authenticator.identify
 
 
@@ -382,19 +382,19 @@ GATE = decide.extension_gate
 
 def unchecked(patch: Any) -> None:
     """Let a CA make what was not planned."""
-    patch(issuance, "check_issued", lambda *_, **__: None)
+    patch(asking, "check_issued", lambda *_, **__: None)
 
 
 @fault("ca_rights_are_not_copied")
 def ca_rights_are_copied(patch):
     ca = x509.BasicConstraints(ca=True, path_length=None)
 
-    def extensions(self, plan):
+    def extensions(issuer, rights):
         return [(ca, True) if isinstance(one, x509.BasicConstraints) else (one, critical)
-                for one, critical in EXTENSIONS(self, plan)]  # fmt: skip
+                for one, critical in EXTENSIONS(issuer, rights)]  # fmt: skip
 
     unchecked(patch)
-    patch(soft.SoftAuthority, "_extensions", extensions)
+    patch(local_template, "_extensions", extensions)
 
 
 @fault("alternative_names_survive")
@@ -431,34 +431,24 @@ def certificates_outlive_their_issuer(patch):
 
     async def longer(self, order):
         end = self.certificates().issuer.not_valid_after_utc
-        certificates = self._certificates
-        plan = replace(order.plan, not_after=end + timedelta(days=1))
-        self._certificates = _Forever(certificates)
-        try:
-            return await issue(self, replace(order, plan=plan))
-        finally:
-            self._certificates = certificates
+        self._maker._end = end + timedelta(days=9)
+        return await issue(
+            self, replace(order, plan=replace(order.plan, not_after=end + timedelta(days=1)))
+        )
 
     unchecked(patch)
     patch(soft.SoftAuthority, "issue", longer)
 
 
-class _Forever:
-    def __init__(self, certificates):
-        self.issuer = self
-        self.subject = certificates.issuer.subject
-        self.not_valid_after_utc = certificates.issuer.not_valid_after_utc + timedelta(days=9)
-
-
 @fault("key_identifiers")
 def the_authority_key_identifier_is_wrong(patch):
-    def extensions(self, plan):
+    def extensions(issuer, rights):
         wrong = x509.AuthorityKeyIdentifier(b"wrong", None, None)
         return [(wrong, False) if isinstance(one, x509.AuthorityKeyIdentifier) else (one, critical)
-                for one, critical in EXTENSIONS(self, plan)]  # fmt: skip
+                for one, critical in EXTENSIONS(issuer, rights)]  # fmt: skip
 
     unchecked(patch)
-    patch(soft.SoftAuthority, "_extensions", extensions)
+    patch(local_template, "_extensions", extensions)
 
 
 @fault("the_same_request_again")
