@@ -32,6 +32,7 @@ BINDING = service.channel_binding
 DECODE = service.decode_body
 PARSE = service.parse_csr
 EXTENSIONS = local_template._extensions
+ISSUE = soft.SoftAuthority.issue
 IDENTIFY = authenticate.Authenticator.identify
 
 
@@ -385,6 +386,20 @@ def unchecked(patch: Any) -> None:
     patch(asking, "check_issued", lambda *_, **__: None)
 
 
+def extended(patch: Any, extensions: Any) -> None:
+    """Let certificates have other extensions, and remember none of what was built for others."""
+
+    async def issue(self, order):
+        self._maker._template.cache_clear()
+        try:
+            return await ISSUE(self, order)
+        finally:
+            self._maker._template.cache_clear()
+
+    patch(local_template, "_extensions", extensions)
+    patch(soft.SoftAuthority, "issue", issue)
+
+
 @fault("ca_rights_are_not_copied")
 def ca_rights_are_copied(patch):
     ca = x509.BasicConstraints(ca=True, path_length=None)
@@ -394,7 +409,7 @@ def ca_rights_are_copied(patch):
                 for one, critical in EXTENSIONS(issuer, rights)]  # fmt: skip
 
     unchecked(patch)
-    patch(local_template, "_extensions", extensions)
+    extended(patch, extensions)
 
 
 @fault("alternative_names_survive")
@@ -448,7 +463,7 @@ def the_authority_key_identifier_is_wrong(patch):
                 for one, critical in EXTENSIONS(issuer, rights)]  # fmt: skip
 
     unchecked(patch)
-    patch(local_template, "_extensions", extensions)
+    extended(patch, extensions)
 
 
 @fault("the_same_request_again")
