@@ -15,6 +15,7 @@ from est_server.revocation.compact import CompactTimes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from est_server.config.mending import Content
     from est_server.config.profile_files import ProfileFile
     from est_server.config.server import ServerModel
 
@@ -52,10 +53,16 @@ class Compact(Strict):
         return CompactTimes(self.every, self.lifetime, self.lag)
 
 
-def check_backdates(server: ServerModel, profiles: Mapping[str, ProfileFile]) -> Iterator[Problem]:
+def check_backdates(
+    server: Content[ServerModel], profiles: Mapping[str, ProfileFile]
+) -> Iterator[Problem]:
     """Yield profiles whose certificates would begin before sets that do not know of them."""
     for file in profiles.values():
-        ca, content = server.cas.get(file.model.ca), file.model.certificate
+        ca, content = server.model.cas.get(file.model.ca), file.model.certificate
+        if not file.content.tells(("ca",), ("certificate", "backdate")):
+            continue
+        if not server.tells(("cas", file.model.ca, "compact")):
+            continue
         if ca is None or ca.compact is None or content.backdate + _UNDER_WAY <= ca.compact.lag:
             continue
         given = "backdate" in content.model_fields_set

@@ -13,6 +13,7 @@ from est_server.config.connections import check_connections
 from est_server.config.crl import check_crl_names, lint_crl
 from est_server.config.files import Files
 from est_server.config.lints import lint_deltas, lint_pointers, lint_superseding
+from est_server.config.mending import SERVER_STAND_INS
 from est_server.config.ocsp import lint_ocsp
 from est_server.config.policy_files import (
     check_attested_profiles,
@@ -161,30 +162,33 @@ def load(
     """
     files = Files(path)
     # 1 server.yaml; what is wrong in it does not keep the rest from being checked
-    document, server = files.document(path, ServerModel)
+    document, content = files.document(path, ServerModel, SERVER_STAND_INS)
     if not files.digests:
         raise ConfigurationError(files.problems())
     # 2 what it names
     cas = read_cas(files, document, installed() if backends is None else tuple(backends))
-    if server is not None:
-        check_secrets(files, document, server, cas)
-        check_listeners(files, document, server)
+    if content is not None:
+        check_secrets(files, document, content, cas)
+        check_listeners(files, document, content)
+        files.extend(check_crl_names(document, content.model))
     trust = read_trust(files, document)
     # 3 the policies and the profiles
     points = installed(VERIFIERS) if verifiers is None else tuple(verifiers)
     policies = read_policies(files, document, trust, points)
     profiles = read_profiles(files, document)
+    everyone = profiles.files | profiles.mended
     known = policy_names(files, document)
-    files.extend(check_attested_profiles(profiles.files, policies, known))
+    files.extend(check_attested_profiles(everyone, policies, known))
     files.extend(check_capabilities(cas, profiles.files))
+    if content is not None:
+        files.extend(check_connections(content.model, everyone))
+        files.extend(check_backdates(content, everyone))
+    server = content.model if content is not None and content.sound else None
     if server is not None:
         files.extend(lint_pointers(document, server, profiles.files))
-        files.extend(check_crl_names(document, server))
         files.extend(lint_crl(document, server))
-        files.extend(check_backdates(server, profiles.files))
         files.extend(lint_deltas(server, profiles.files))
         files.extend(lint_superseding(server, profiles.files))
-        files.extend(check_connections(server, profiles.files))
         files.extend(lint_ocsp(document, server))
     # 4 all or nothing
     problems = files.problems()

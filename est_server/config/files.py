@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 from est_server.config.certificates import read_file
 from est_server.config.document import BROKEN, Document
+from est_server.config.mending import Content, mend
 from est_server.config.validate import validate
 from est_server.config.yaml_nodes import read_yaml
 from est_server.errors import Position, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -73,8 +74,10 @@ class Files:
         self.digests[name] = sha256(data).hexdigest()
         return data
 
-    def document(self, path: Path, model: type[Model]) -> tuple[Document, Model | None]:
-        """Return a YAML file and, if nothing is wrong with it, its content."""
+    def document(
+        self, path: Path, model: type[Model], stand_ins: Mapping[tuple[str, ...], Any]
+    ) -> tuple[Document, Content[Model] | None]:
+        """Return a YAML file and what it says, or what can be made of it, with `mend`."""
         data = self.read(path)
         if data is None:
             return Document(str(path), "", BROKEN), None
@@ -82,7 +85,9 @@ class Files:
         self.extend(document.problems)
         made, problems = validate(document, model)
         self.extend(problems)
-        return document, None if document.problems else made
+        if made is None:
+            return document, mend(document.data, model, stand_ins)
+        return document, Content(made, sound=not document.problems)
 
     def digest(self) -> str:
         """Return the SHA-256 over names (below the folder) and contents of all files."""

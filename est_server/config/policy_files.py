@@ -86,9 +86,10 @@ def read_policies(
     verifiers.check_names()
     found: dict[str, PolicyFile] = {}
     for path in _paths(folder):
-        document, model = files.document(path, PolicyModel)
-        if model is None:
+        document, content = files.document(path, PolicyModel, {})
+        if content is None or not content.sound:
             continue
+        model = content.model
         rules = [
             _rule(files, document, index, rule, verifiers, trust)
             for index, rule in enumerate(model.rules)
@@ -181,7 +182,8 @@ def check_attested_profiles(
         model = policies[wanted.policy].policy.model
         outcomes = {model.on_result.affirming.do, model.on_result.warning.do}
         outcomes |= {getattr(model.on_result, status).do for status in _STATUSES}
-        if "approve" in outcomes and file.model.approval.mode == "none":
+        told = file.content.tells(("approval",))
+        if told and "approve" in outcomes and file.model.approval.mode == "none":
             text = f"policy {wanted.policy} lets requests wait for a person, this profile does not"
             hint = "approval: {mode: manual, when: \"attestation.status == 'none'\"}"
             yield _problem(document, "E253", text, "attestation", "policy", hint=hint)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from est_server.config.document import Document
     from est_server.config.files import Files
+    from est_server.config.mending import Content
     from est_server.config.server import ServerModel
     from est_server.pki.path import TrustStore
     from est_server.ports.ca import Backend
@@ -55,24 +56,26 @@ def read_cas(
 
 
 def check_secrets(
-    files: Files, document: Document, server: ServerModel, cas: Mapping[str, CaSettings]
+    files: Files, document: Document, server: Content[ServerModel], cas: Mapping[str, CaSettings]
 ) -> None:
     """Note every secret that is not there, or that others can read."""
-    named = [*secrets_in(server)]
+    named = [*secrets_in(server.model)]
     for name, (_, settings) in cas.items():
         named.extend(secrets_in(settings, ("cas", name)))
     for path, secret in named:
+        if not server.tells(path):
+            continue
         if (problem := check_secret(document, path, secret, files.folder)) is not None:
             files.extend([problem])
 
 
-def check_listeners(files: Files, document: Document, server: ServerModel) -> None:
+def check_listeners(files: Files, document: Document, server: Content[ServerModel]) -> None:
     """Note addresses that are taken twice, and certificates that can't be presented."""
-    listeners = server.listeners
+    listeners = server.model.listeners
     taken: dict[str, str] = {}
     for name in ("est", "public", "admin"):
         listener = getattr(listeners, name)
-        if listener is None:
+        if listener is None or not server.tells(("listeners", name, "listen")):
             continue
         address = listener.listen
         if address in taken and not address.endswith(":0"):
@@ -81,6 +84,8 @@ def check_listeners(files: Files, document: Document, server: ServerModel) -> No
         taken[address] = name
     presented = {listeners.admin.certificate: "admin", listeners.est.certificate: "est"}
     for file, name in presented.items():
+        if not server.tells(("listeners", name, "certificate")):
+            continue
         path = files.folder / file
         at = document.value("listeners", name, "certificate")
         data = files.read(path, at, f"listeners.{name}.certificate: ")

@@ -97,7 +97,7 @@ def _problems(
 ) -> Iterator[Problem]:
     together: dict[ConfigPath, list[ErrorDetails]] = {}
     for found in error.errors(include_url=False):
-        path = _written(data, found["loc"])
+        path = written(data, found["loc"])
         if isinstance(document.node((*at, *path)), Broken):
             continue  # reported where the file was read
         if found["type"] == "missing":
@@ -123,7 +123,7 @@ def _problem(
             message = f"{name}: this key is missing"
             return Problem(_parent(document, whole), "E106", message, _describe(model, path))
         case "extra_forbidden":
-            hint = did_you_mean(str(path[-1]), _keys(model, path[:-1]))
+            hint = did_you_mean(str(path[-1]), keys_of(model, path[:-1]))
             return Problem(document.key(*whole), "E105", f"{name}: unknown key", hint)
         case "value_error" if str(found["ctx"]["error"]) == _NO_REFERENCE:
             return Problem(document.value(*whole), "E107", f"{name}: {_NO_REFERENCE}")
@@ -156,7 +156,7 @@ def _wrong_value(found: ErrorDetails) -> tuple[str, str | None]:
     return f"{said}: {found['msg'].replace('Input should', 'should')}", None
 
 
-def _written(data: Any, location: Iterable[str | int]) -> ConfigPath:
+def written(data: Any, location: Iterable[str | int]) -> ConfigPath:
     """Return pydantic's location without what is not in the file, such as a union's member."""
     path: list[str | int] = []
     node = data
@@ -193,7 +193,8 @@ def _last(path: ConfigPath) -> int:
     return max(index for index, part in enumerate(path) if isinstance(part, str))
 
 
-def _keys(model: type[BaseModel], path: ConfigPath) -> list[str]:
+def keys_of(model: type[BaseModel], path: ConfigPath) -> list[str]:
+    """Return the keys that a section may have."""
     return [
         info.alias or field
         for found in _models_at(model, path)

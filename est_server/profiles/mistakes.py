@@ -28,17 +28,26 @@ _NAMES = "subject_alternative_names"
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One mistake: where, what, and what may have been meant."""
+    """One mistake: where, what, and what may have been meant.
+
+    Attributes:
+        path: the place in the profile.
+        message: what is wrong.
+        hint: what to do.
+        also: other places that it follows from.
+    """
 
     path: ConfigPath
     message: str
     hint: str | None = None
+    also: tuple[ConfigPath, ...] = ()
 
 
 def mistakes(model: ProfileModel) -> Iterator[Mistake]:
     """Yield what is wrong with a profile, apart from the names of other things in server.yaml."""
     if not model.authenticate and model.reenroll is None:
-        yield Mistake(("authenticate",), "nobody can use a profile without any way to authenticate")
+        text = "nobody can use a profile without any way to authenticate"
+        yield Mistake(("authenticate",), text, also=(("reenroll",),))
     yield from _subject(model)
     for kind in KINDS:
         rule: AlternativeName | None = getattr(model.subject_alternative_names, kind)
@@ -65,7 +74,8 @@ def _subject(model: ProfileModel) -> Iterator[Mistake]:
     fields = subject.fields()
     kinds = (names.dns, names.ip, names.email, names.uri)
     if not (subject.as_requested or fields or names.as_requested or any(kinds)):
-        yield Mistake(("subject",), "the certificate would have no name at all")
+        text = "the certificate would have no name at all"
+        yield Mistake(("subject",), text, also=((_NAMES,),))
     for name, rule in fields.items():
         if rule.fixed is not None and (flaw := subject_flaw(name, rule.fixed)) is not None:
             yield Mistake(("subject", name, "fixed"), flaw[1])
@@ -91,7 +101,8 @@ def _source(model: ProfileModel, source: str | None, path: ConfigPath) -> Iterat
 def _certificate(model: ProfileModel) -> Iterator[Mistake]:
     content = model.certificate
     if content.lifetime <= content.backdate:
-        yield Mistake(("certificate", "lifetime"), "is over before it begins: see backdate")
+        text = "is over before it begins: see backdate"
+        yield Mistake(("certificate", "lifetime"), text, also=(("certificate", "backdate"),))
     if OCSP_SIGNING in content.extended_key_usage:
         text = "a device could then answer for the CA (RFC 6960 4.2.2.2)"
         hint = "the server makes its own OCSP responders"
