@@ -8,6 +8,7 @@ from types import MappingProxyType
 from counting_ca import Counting
 from fake_est import FakeEst, answering
 from fake_openbao import FakeOpenBao, running
+from google_cas_world import GoogleCasWorld
 from pkcs11_world import Pkcs11World
 
 from backends.est_upstream import EstUpstreamBackend, EstUpstreamSettings
@@ -184,6 +185,7 @@ WORLDS = {
     "pkcs11": Pkcs11World,
     "est_upstream": EstUpstreamWorld,
     "est_upstream-forgets": EstForgetfulWorld,
+    "google_cas": GoogleCasWorld,
     "openbao": OpenBaoWorld,
     "soft": SoftWorld,
     "scripted": ScriptedWorld,

@@ -7,6 +7,7 @@ from ca_worlds import (
     EstForgetfulWorld,
     EstUpstreamWorld,
     ForgetfulWorld,
+    GoogleCasWorld,
     OpenBaoWorld,
     Pkcs11World,
     RepeatingWorld,
@@ -41,6 +42,11 @@ class TestScriptedThatForgets(CaContract):
 class TestOpenBao(CaContract):
     backend = "openbao"
     world = OpenBaoWorld
+
+
+class TestGoogleCas(CaContract):
+    backend = "google_cas"
+    world = GoogleCasWorld
 
 
 class TestEstUpstream(CaContract):
