@@ -11,6 +11,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+import bench_compact
 import bench_crl
 import bench_enroll
 import bench_ocsp
@@ -20,6 +21,7 @@ from peers import REPOSITORY
 from report import show
 
 BENCHES = {
+    "compact": bench_compact.run,
     "crl": bench_crl.run,
     "enroll": bench_enroll.run,
     "ocsp": bench_ocsp.run,
