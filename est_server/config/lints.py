@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from est_server.config.document import Document
     from est_server.config.profile_files import ProfileFile
     from est_server.config.server import ServerModel
-    from est_server.profiles.model import AlternativeName, ProfileModel
+    from est_server.profiles.model import ProfileModel
+    from est_server.profiles.naming import AlternativeName
     from est_server.profiles.profile import Issuer
 
 _CLIENT = {"clientAuth", CLIENT_AUTH, "2.5.29.37.0"}

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from est_server.enrollment.request import Enrolled
     from est_server.ports.ledger import CertificateRecord, Ledger, Operation
+    from est_server.profiles.asking import Registrar
     from est_server.profiles.decision import RequestFacts
-    from est_server.profiles.model import Registrar
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
 

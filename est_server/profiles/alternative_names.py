@@ -29,7 +29,7 @@ from est_server.profiles.texts import shown, shown_names
 if TYPE_CHECKING:
     from est_server.ports.ledger import Device
     from est_server.profiles.decision import RequestFacts
-    from est_server.profiles.model import AlternativeName, SubjectAlternativeNames
+    from est_server.profiles.naming import AlternativeName, SubjectAlternativeNames
     from est_server.profiles.patterns import DnsPattern, Network, TextPattern
     from est_server.profiles.profile import Profile
 

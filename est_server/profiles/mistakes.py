@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from est_server.profiles.alternative_names import Kind
-    from est_server.profiles.model import AlternativeName, ProfileModel
+    from est_server.profiles.model import ProfileModel
+    from est_server.profiles.naming import AlternativeName
     from est_server.profiles.profile import ConfigPath
 
 _NAMES = "subject_alternative_names"

@@ -20,8 +20,8 @@ from est_server.profiles.texts import shown, shown_names, shown_subject, shown_t
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from est_server.profiles.asking import Reenroll
     from est_server.profiles.decision import Identity, RequestFacts, Standin
-    from est_server.profiles.model import Reenroll
     from est_server.profiles.profile import Profile
     from est_server.wire.pkcs10 import CertificationRequest
 

@@ -21,7 +21,7 @@ from est_server.profiles.texts import shown, shown_subject
 if TYPE_CHECKING:
     from est_server.ports.ledger import Device
     from est_server.profiles.decision import RequestFacts
-    from est_server.profiles.model import Subject
+    from est_server.profiles.naming import Subject
     from est_server.profiles.patterns import TextPattern
     from est_server.profiles.profile import Profile
 
