@@ -10,15 +10,12 @@ import typer
 from est_server.cli.exit import REFUSED
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, duration, opened
-from est_server.cli.output import iso, show, show_json
+from est_server.cli.rollover_status import SHOWN, followed, show_status, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from est_server.config.configuration import Configuration
-    from est_server.ports.ledger import Ledger
-    from est_server.ports.rollover import Rollover
     from est_server.ports.secret import Secret
     from est_server.rollover.lifecycle import Action
 
@@ -28,24 +25,11 @@ NameArgument = Annotated[str, typer.Argument(metavar="CA", help="As in server.ya
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
 
-FOLLOW_WITHIN = 15.0  # seconds; servers look every second
-_PAUSE = 0.2
-_SHOWN = 50
-_NEXT = {
-    "prepared": "publish",
-    "published": "switch, once enough devices have fetched the new root",
-    "switched": "retire, once nobody is behind; back if the new CA is no good",
-    "retired": "nothing: the rollover is over",
-    "aborted": "nothing: the rollover is over",
-}
-
 
 @app.command()
 def status(
     name: NameArgument,
-    limit: Annotated[
-        int, typer.Option(min=0, help="Of how many devices that are behind.")
-    ] = _SHOWN,
+    limit: Annotated[int, typer.Option(min=0, help="Of how many devices that are behind.")] = SHOWN,
     config: ConfigOption = SERVER_YAML,
     output: OutputOption = "table",
 ) -> None:
@@ -68,9 +52,9 @@ def status(
             if not found:
                 hint = f"est-server ca rollover prepare {name}"
                 raise NotFound("rollover.none", f"CA {name} has had no rollover", hint=hint)
-            return await _status(ledger, found[-1], limit)
+            return await status_of(ledger, found[-1], limit)
 
-    _show(output, asyncio.run(work()))
+    show_status(output, asyncio.run(work()))
 
 
 @app.command()
@@ -117,9 +101,9 @@ def prepare(
         async with opened(config) as (configuration, ledger):
             _require_ca(configuration, name)
             made = await make(configuration, ledger, name, wanted, dry_run=dry_run)
-            return await _status(ledger, made, _SHOWN)
+            return await status_of(ledger, made, SHOWN)
 
-    _show(output, asyncio.run(work()), dry_run=dry_run)
+    show_status(output, asyncio.run(work()), dry_run=dry_run)
 
 
 @app.command()
@@ -225,11 +209,11 @@ def _step(
             _require_ca(configuration, name)
             rollover = await open_rollover(ledger, name)
             await step(configuration, ledger, rollover, action, dry_run=True)
-            return await _status(ledger, rollover, _SHOWN)
+            return await status_of(ledger, rollover, SHOWN)
 
     found = asyncio.run(before())
     if cut_off is not None and found["behind"] > cut_off:
-        _show(output, found, dry_run=True)
+        show_status(output, found, dry_run=True)
         text = (
             f"{found['behind']} devices have not fetched the new root and would be cut off: wait, "
             f"or say so with --cut-off {found['behind']}"
@@ -237,10 +221,10 @@ def _step(
         typer.echo(f"error: rollover.behind: {text}", err=True)
         raise typer.Exit(REFUSED)
     if dry_run:
-        _show(output, found, dry_run=True)
+        show_status(output, found, dry_run=True)
         return
     if not yes and output != "json":
-        _show(output, found)
+        show_status(output, found)
     _confirm(question, yes=yes)
 
     async def work() -> dict[str, Any]:
@@ -249,90 +233,13 @@ def _step(
         async with opened(config) as (configuration, ledger):
             rollover = await open_rollover(ledger, name)
             to = await step(configuration, ledger, rollover, action, dry_run=False)
-            await _followed(ledger, f"{rollover.successor}:{to}")
+            await followed(ledger, f"{rollover.successor}:{to}")
             (latest,) = (
                 one for one in await ledger.rollovers.all() if one.successor == rollover.successor
             )
-            return await _status(ledger, latest, _SHOWN)
+            return await status_of(ledger, latest, SHOWN)
 
-    _show(output, asyncio.run(work()))
-
-
-async def _followed(ledger: Ledger, mark: str) -> None:
-    """Wait until every server that is alive follows, or has had its time."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + FOLLOW_WITHIN
-    while loop.time() < until:
-        if all(mark in node.rollovers.split() for node in await _alive(ledger)):
-            return
-        await asyncio.sleep(_PAUSE)
-
-
-async def _alive(ledger: Ledger) -> list[Any]:
-    from est_server.app.clock import system_clock
-    from est_server.ports.ledger import NODE_ALIVE_FOR
-
-    now = system_clock()
-    return [node for node in await ledger.nodes() if node.seen_at > now - NODE_ALIVE_FOR]
-
-
-async def _status(ledger: Ledger, rollover: Rollover, limit: int) -> dict[str, Any]:
-    from est_server.app.clock import system_clock
-
-    now = system_clock()
-    counts = await ledger.rollovers.counts(rollover, now)
-    behind = await ledger.rollovers.behind(rollover, now, limit=limit)
-    mark = f"{rollover.successor}:{rollover.state}"
-    return {
-        "ca": rollover.ca,
-        "state": rollover.state,
-        "generation": rollover.generation,
-        "predecessor": rollover.predecessor,
-        "successor": rollover.successor,
-        "settings": dict(rollover.settings),
-        "prepared_at": iso(rollover.prepared_at),
-        "published_at": iso(rollover.published_at),
-        "switched_at": iso(rollover.switched_at),
-        "ended_at": iso(rollover.ended_at),
-        "tls_certificate": "by the new CA" if rollover.tls is not None else "as configured",
-        "holders": counts.holders,
-        "fetched": counts.fetched,
-        "renewed": counts.renewed,
-        "behind": counts.behind,
-        "anonymous_fetches": rollover.anonymous_fetches,
-        "devices_behind": [
-            {"identity": one.identity, "not_after": iso(one.not_after)} for one in behind
-        ],
-        "servers": [
-            {
-                "node": node.node,
-                "host": node.host,
-                "pid": node.pid,
-                "follows": mark in node.rollovers.split(),
-            }
-            for node in await _alive(ledger)
-        ],
-        "next": _NEXT[rollover.state],
-    }
-
-
-def _show(output: str, value: Mapping[str, Any], *, dry_run: bool = False) -> None:
-    if output == "json":
-        show_json({**value, "dry_run": dry_run})
-        return
-    devices, servers = value["devices_behind"], value["servers"]
-    show(output, value, ("devices_behind", "servers", "settings"))
-    for server in servers:
-        follows = "follows" if server["follows"] else "DOES NOT FOLLOW YET"
-        print(f"server {server['host']} pid {server['pid']}: {follows}")
-    if not servers:
-        print("no server is running; the next one to start follows")
-    for device in devices:
-        print(f"behind: {device['identity']} (its certificate ends {device['not_after']})")
-    if value["behind"] > len(devices):
-        print(f"behind: and {value['behind'] - len(devices)} more")
-    if dry_run:
-        print("dry run: nothing was changed")
+    show_status(output, asyncio.run(work()))
 
 
 def _require_ca(configuration: Configuration, name: str) -> None:
