@@ -37,7 +37,8 @@ def client_for(
     basic: tuple[str, str] | None = None,
 ) -> EstClient:
     """Return the client of a server that is trusted explicitly."""
-    from est_server.cli.est_client import EstClient, anchors_of, target, trusting
+    from est_server.cli.est_client import EstClient, anchors_of, trusting
+    from est_server.cli.est_exchange import target
 
     if (root is None) == (fingerprint is None):
         # RFC 7030 3.6: without an explicit anchor nobody knows who answers
