@@ -80,6 +80,13 @@ class SoftTpm:
         size = int.from_bytes(answer[10:14], "big")
         return said, answer[16 + len(said) : 14 + size]
 
+    def reboot(self) -> None:
+        """Reset the platform: registers begin anew (TPM 2.0 Part 3, 9.3)."""
+        self.tpm.tool("shutdown", "-c")
+        control = str(self.tpm.tcti).removeprefix("swtpm:path=") + ".ctrl"
+        subprocess.run(["swtpm_ioctl", "--unix", control, "-i"], check=True, timeout=20)
+        self.tpm.tool("startup", "-c")
+
     def import_key(self, parent: Key) -> Key:
         """Return a key that was made outside and imported: the TPM holds it all the same."""
         pem, public, private, context = (self.tpm.file() for _ in range(4))

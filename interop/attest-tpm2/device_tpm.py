@@ -17,7 +17,6 @@ RSA_EK = 0x81010001  # TCG Provisioning Guidance 7.8: where a manufacturer leave
 ECC_EK = 0x81010016
 EK_CERTIFICATES = {RSA_EK: 0x01C00002, ECC_EK: 0x01C00016}  # NV indices, EK Credential Profile 2.2
 _SIGNING = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign"
-_FIRST_FREE = 0x81000100
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +128,9 @@ class Tpm:
     def _persist(
         self, context: Path, digest: Path | None = None, ticket: Path | None = None
     ) -> Key:
-        self._made += 1
-        handle = _FIRST_FREE + self._made
-        self.tool("evictcontrol", "-Q", "-C", "o", "-c", context, f"0x{handle:08x}")
+        # without a handle the tool takes the first that is free, and says which
+        said = self.tool("evictcontrol", "-C", "o", "-c", context).decode()
+        handle = int(said.partition("persistent-handle: ")[2].split()[0], 16)
         self.tool("flushcontext", "-t")
         return Key(handle, self.public(handle), digest, ticket)
 
