@@ -75,6 +75,10 @@ conformance-mutations: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/conformance/test_faults.py -q
 	$(BIN)/python tests/conformance/mutate.py
 
+# each check of the verifiers removed once: the tests of its attacks must turn red
+attestation-mutations: $(VENV)/.tested peers
+	$(BIN)/python tests/attestation/mutate.py
+
 # the real peers of the tests, where this user may install them
 peers:
 	@missing=; for package in $(PACKAGES); do \
@@ -88,7 +92,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[gcp,pkcs11,policy]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[attestation,gcp,pkcs11,policy]'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from captured import SIGNERS, captured
+import tokens
+from captured import NONCE, SIGNERS, captured
+from cryptography.hazmat.primitives.asymmetric import ec
 from event_logs import booted
 
+from est_server.attestation.eat import EatPolicy, EatToken
 from est_server.errors import Malformed
+from est_server.ports.verifier import Evidence, EvidenceRefused, VerificationContext
 from est_server.wire import tpm_algorithms
 from est_server.wire.der import header
+from est_server.wire.eat import parse_statement
 from est_server.wire.tcg_event_log import parse_event_log, replay, secure_boot
 from est_server.wire.tpm_attest import parse_attest
 from est_server.wire.tpm_public import parse_public
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_CPU = 0.02  # seconds for one input
-REFUSALS = (Malformed,)
+REFUSALS = (Malformed, EvidenceRefused)
 _ECDSA, _RSASSA = captured("ecdsa"), captured("rsassa")
 _KEYS = tuple(parse_public(said["public"]).key for said in (_ECDSA, _RSASSA))
 
@@ -82,7 +88,25 @@ def _parts(*names: str) -> tuple[bytes, ...]:
     return tuple(said[name] for said in map(captured, SIGNERS) for name in names if name in said)
 
 
+def _token(data: bytes) -> None:
+    EatToken().verify(Evidence("1.2.3", tokens.statement(data, NONCE)), CONTEXT)
+
+
+_DEVICE = ec.generate_private_key(ec.SECP256R1())
+_UEID = b"\x01" + bytes(32)
+_CLAIMS = {10: NONCE, 256: _UEID, 263: 2, 8: {1: tokens.cose_key(_DEVICE)}}
+_JSON = {"eat_nonce": tokens.text(NONCE), "ueid": tokens.text(_UEID), "dbgstat": "disabled"}
+CONTEXT = VerificationContext(
+    spki=tokens.spki(_DEVICE),
+    nonce=None,
+    now=datetime(2026, 11, 24, tzinfo=UTC),
+    settings=None,
+    policy=EatPolicy(keys={_UEID.hex(): tokens.pem(_DEVICE)}),
+)
 TARGETS = {
+    "cwt": Target(_token, (tokens.cose(_DEVICE, _CLAIMS),)),
+    "jwt": Target(_token, (tokens.jws(_DEVICE, _JSON),)),
+    "eat-statement": Target(parse_statement, (tokens.statement(tokens.jws(_DEVICE, _JSON)),)),
     "tpm-attest": Target(parse_attest, _parts("attest", "creation", "quote")),
     "tpm-public": Target(parse_public, _parts("public", "key")),
     "tpm-signature": Target(_signature, (_ECDSA["signature"], _RSASSA["signature"])),
