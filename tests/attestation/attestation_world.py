@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def attested(server, profiles, policies, **settings):
 def toy_asker(server, tmp_path_factory, plugin, version, label="toys") -> Asker:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(plugin))
-        credential = server.credential(f"maker-{label}-{version}", label)
+        credential = server.credential(f"maker-{token_hex(4)}", label)
     folder = tmp_path_factory.mktemp("askers")
     return Asker(server, folder, version=version[:3], credential=credential, label=label)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
+from pathlib import Path
 
-from asker import certificates
+import yaml
+from asker import Asker, certificates
 from cases import case
-from est_process import COMMAND
+from est_process import serving
+
+PROFILES = Path(__file__).with_name("profiles")
 
 
 def fingerprints(answer) -> set[bytes]:
@@ -39,13 +42,19 @@ def test_an_etag_tells_that_nothing_changed(lab):
 
 
 @case(50)
-def test_a_server_without_its_ca_does_not_start(new_server, tmp_path):
-    """There is no state in which it serves and has no CA to show: 200 or no listener at all."""
+def test_a_ca_that_can_not_be_shown_is_503(new_server, tmp_path):
     server = new_server(tmp_path / "s", "--interop")
-    (server.directory / "ca" / "issuing.pem").write_text("")
-    done = subprocess.run(
-        [*COMMAND, "serve", "-c", server.config],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode in {3, 4}, done.stderr
-    assert "issuing.pem" in done.stderr
+    settings = yaml.load(server.config.read_text(), Loader=yaml.BaseLoader)
+    own = settings["cas"]["issuing"]
+    settings["cas"]["broken"] = {**own, "certificate": "ca/broken.pem", "chain": []}
+    server.config.write_text(yaml.safe_dump(settings))
+    (server.directory / "ca" / "broken.pem").write_text("")
+    profile = yaml.load((PROFILES / "other.yaml").read_text(), Loader=yaml.BaseLoader)
+    text = yaml.safe_dump({**profile, "ca": "broken", "labels": ["broken"]})
+    (server.directory / "profiles" / "broken.yaml").write_text(text)
+    with serving(server):
+        asker = Asker(server, tmp_path)
+        answer = asker.with_(label="broken").ask("cacerts")
+        assert answer.status == 503
+        assert int(answer.get("Retry-After")) > 0
+        assert asker.ask("cacerts").status == 200, "its neighbours are served"
