@@ -112,3 +112,8 @@ def tpm_b(need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftTpm]:
     need("swtpm swtpm-tools tpm2-tools", *PROGRAMS)
     with soft_tpm(tmp_path_factory.mktemp("tpm-b") / "b") as made:
         yield made
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Name long octets by their argument: signatures in them differ from process to process."""
+    return argname if isinstance(val, bytes) and len(val) > 12 else None

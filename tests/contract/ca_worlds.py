@@ -5,12 +5,16 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, ExitStack
 from types import MappingProxyType
 
+from _pytest.monkeypatch import MonkeyPatch
 from counting_ca import Counting
+from fake_aws_pca import ARN, FakeAwsPca
+from fake_aws_pca import running as running_aws
 from fake_est import FakeEst, answering
 from fake_openbao import FakeOpenBao, running
 from google_cas_world import GoogleCasWorld
 from pkcs11_world import Pkcs11World
 
+from backends.aws_pca import AwsPcaBackend, AwsPcaSettings
 from backends.est_upstream import EstUpstreamBackend, EstUpstreamSettings
 from backends.openbao import OpenBaoBackend, OpenBaoSettings
 from backends.soft import SoftBackend, SoftSettings
@@ -175,6 +179,44 @@ class EstUpstreamWorld:
         return set()
 
 
+class AwsPcaWorld:
+    """The fake AWS Private CA, through the SDK."""
+
+    impossible = MappingProxyType({})
+
+    def __init__(self, folder, clock):
+        self.folder, self.clock, self._fake = folder, clock, FakeAwsPca(folder)
+
+    async def __aenter__(self):
+        self._running = AsyncExitStack()
+        patched = self._running.enter_context(MonkeyPatch.context())
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patched.setenv(name, "contract")
+        self._url = await self._running.enter_async_context(running_aws(self._fake))
+        return self
+
+    async def __aexit__(self, *_):
+        await self._running.aclose()
+
+    def open(self):
+        settings = AwsPcaSettings.model_validate(
+            {"arn": ARN, "endpoint": self._url, "timeout": "10s"}
+        )
+        return AwsPcaBackend().open(settings, BackendContext("ca", self.folder, self.clock))
+
+    async def fail(self, fault):
+        self._fake.fault = fault
+
+    async def heal(self):
+        self._fake.heal()
+
+    async def issued(self):
+        return self._fake.certificates()
+
+    async def revoked(self):
+        return {one.serial_number for one in self._fake.certificates("revoked")}
+
+
 class EstForgetfulWorld(EstUpstreamWorld):
     """One that makes another certificate each time."""
 
@@ -183,6 +225,7 @@ class EstForgetfulWorld(EstUpstreamWorld):
 
 WORLDS = {
     "pkcs11": Pkcs11World,
+    "aws_pca": AwsPcaWorld,
     "est_upstream": EstUpstreamWorld,
     "est_upstream-forgets": EstForgetfulWorld,
     "google_cas": GoogleCasWorld,

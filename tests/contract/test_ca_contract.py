@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ca_worlds import (
+    AwsPcaWorld,
     EstForgetfulWorld,
     EstUpstreamWorld,
     ForgetfulWorld,
@@ -68,3 +69,8 @@ class TestPkcs11(CaContract):
 @pytest.fixture
 def _softhsm(need):
     need("softhsm2", MODULE, "softhsm2-util")
+
+
+class TestAwsPca(CaContract):
+    backend = "aws_pca"
+    world = AwsPcaWorld
