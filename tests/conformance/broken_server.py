@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import faults_enroll  # noqa: F401 - declares its faults
+import faults_elsewhere  # noqa: F401 - declares its faults
+import faults_enroll  # noqa: F401 - likewise
 import faults_http  # noqa: F401 - likewise
 import faults_records  # noqa: F401 - likewise
 from faults import FAULTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from secrets import token_hex
 
 import pytest
 from asker import Asker, certificates
@@ -364,3 +365,26 @@ def test_a_pop_witness_counts_from_a_registrar_only(asker, lab_server, tmp_path)
         csr = certification_request(new_key(), common_name("witness"), [challenge("b3RoZXI=")])
         got = post(renewing, hand.sign(pki_data(csr, witness), tmp_path))
         assert got.status == status
+
+
+def test_a_message_that_waits_for_a_person_is_202_and_collects_its_certificate(
+    asker, lab_server, tmp_path
+):
+    credential = lab_server.credential(f"cmc-{token_hex(4)}", "cmc-review")
+    waiting = asker.with_(label="cmc-review", credential=credential)
+    key, name = new_key(), f"waits-{token_hex(4)}"
+    message = signed_by_its_key(key, request(key, name), tmp_path)
+    answer = post(waiting, message)
+    assert (answer.status, answer.get("Retry-After"), answer.body) == (202, "90", b"")
+    [record] = [
+        row
+        for row in lab_server.json("request", "list", "--limit", "10000")
+        if row["identity"] == credential[0]
+    ]
+    lab_server.run("request", "approve", record["request"])
+    # signed anew, as a device does that keeps no octets
+    again = signed_by_its_key(key, request(key, name), tmp_path)
+    answer = post(waiting, again)
+    assert answer.status == 200
+    [certificate] = pkcs7.load_der_pkcs7_certificates(b64decode(answer.body))
+    assert certificate.public_key() == key.public_key()

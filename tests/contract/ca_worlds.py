@@ -192,7 +192,8 @@ class AwsPcaWorld:
         patched = self._running.enter_context(MonkeyPatch.context())
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patched.setenv(name, "contract")
-        self._url = await self._running.enter_async_context(running_aws(self._fake))
+        url = await self._running.enter_async_context(running_aws(self._fake))
+        (self.folder / "url").write_text(url)  # for processes that come and go
         return self
 
     async def __aexit__(self, *_):
@@ -200,7 +201,7 @@ class AwsPcaWorld:
 
     def open(self):
         settings = AwsPcaSettings.model_validate(
-            {"arn": ARN, "endpoint": self._url, "timeout": "10s"}
+            {"arn": ARN, "endpoint": (self.folder / "url").read_text(), "timeout": "10s"}
         )
         return AwsPcaBackend().open(settings, BackendContext("ca", self.folder, self.clock))
 

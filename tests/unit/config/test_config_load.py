@@ -528,9 +528,9 @@ def test_a_backend_that_cant_be_had_says_what_to_do(folder, points, code, said):
 @pytest.mark.parametrize(
     ("extras", "name", "command"),
     [
-        (("aws", "pkcs11"), "aws_pca", "pip install 'acme[aws]'"),
-        (("aws", "aws-pca"), "aws_pca", "pip install 'acme[aws-pca]'"),
-        (("aws",), "awsome", "pip install no_such_module"),
+        (("xyz", "pkcs11"), "xyz_pca", "pip install 'acme[xyz]'"),
+        (("xyz", "xyz-pca"), "xyz_pca", "pip install 'acme[xyz-pca]'"),
+        (("xyz",), "xyzome", "pip install no_such_module"),
         ((), "acme", "pip install 'acme[acme]'"),
     ],
 )
