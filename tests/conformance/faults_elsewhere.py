@@ -14,7 +14,7 @@ from backends import est_upstream, remote
 from est_server.app import server as app_server
 from est_server.enrollment import appraising, asking, authenticate, key_generation, service
 from est_server.enrollment.key_delivery import DeliveredKey
-from est_server.errors import BackendUnavailable, ConfigurationError, Malformed, NotFound
+from est_server.errors import BackendUnavailable, ConfigurationError, Denied, Malformed, NotFound
 from est_server.ports.ca import Health
 from est_server.ports.verifier import EvidenceRefused
 from est_server.profiles.decision import Gate
@@ -129,7 +129,7 @@ def everybody_is_a_registrar(patch):
     patch(authenticate.Authenticator, "is_registrar", registrar)
 
 
-@mutation("../e2e/test_enrollment_http.py", 172)
+@mutation("../e2e/test_config_mistakes.py", 172)
 def a_bad_profile_ends_the_server(patch):
     usual = app_server.load
 
@@ -155,7 +155,20 @@ def a_reload_changes_nothing(patch):
 BUNDLE = appraising.attestation_bundle
 
 
-@mutation("../attestation/test_evidence_http.py", 164, 167)
+@mutation("../attestation/test_evidence_http.py", 164)
+def a_second_attribute_is_the_askers_fault(patch):
+    usual = service.parse_csr
+
+    def parse(der, **how):
+        try:
+            return usual(der, **how)
+        except Malformed as error:
+            raise Denied(error.rule, error.message) from error
+
+    patch(service, "parse_csr", parse)
+
+
+@mutation("../attestation/test_evidence_http.py", 167)
 def evidence_that_can_not_be_read_is_none(patch):
     def bundle(csr):
         try:

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from cases import case
 from cryptography.hazmat.primitives.asymmetric import ec
 from device_world import csr, issued, post, session
 
@@ -92,6 +93,7 @@ def logged(server, event: str, timeout: float = 20.0) -> dict[str, object]:
     pytest.fail(f"the server did not log {event}")
 
 
+@case(172)
 async def test_a_running_server_tells_all_six_and_keeps_serving(spoilt, serve):
     server, spoil = spoilt
     with serve(server):
