@@ -10,7 +10,8 @@ from typing import Any
 from faults import fault, mutation
 from faults_enroll import bindings
 
-from backends import est_upstream, remote
+from backends import est_upstream, pkcs11_messages, pkcs11_signer, remote
+from est_server.app import authorities
 from est_server.app import server as app_server
 from est_server.enrollment import appraising, asking, authenticate, key_generation, service
 from est_server.enrollment.key_delivery import DeliveredKey
@@ -250,3 +251,22 @@ def the_upstream_is_asked_once(patch):
         return Health(ok=True, detail="")
 
     patch(est_upstream.EstUpstreamAuthority, "health", health)
+
+
+@mutation("../e2e/test_pkcs11.py", 176)
+def a_signing_process_is_started_once(patch):
+    usual = pkcs11_signer.Signer._start
+    started = set()
+
+    async def start(self):
+        if id(self) in started:
+            raise self._unavailable(pkcs11_messages.Failed("gone", "started once"))
+        started.add(id(self))
+        return await usual(self)
+
+    patch(pkcs11_signer.Signer, "_start", start)
+
+
+@mutation("test_cacerts.py", 50)
+def nobody_is_told_that_a_ca_is_away(patch):
+    patch(authorities.Authorities, "unavailable", lambda self, ca, rollovers=(): None)
