@@ -8,6 +8,7 @@ an invalid configuration ``{"error": "config.invalid", "message", "problems": [{
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from est_server.errors import Problem
 
 OK, REFUSED, USAGE, INVALID_CONFIGURATION, UNAVAILABLE = range(5)
+
+NOBODY_READS = 141
+"""128 + SIGPIPE: what a shell says of a program whose output nobody reads any more."""
 
 FORM = "est_server.output"
 """Where the context's `meta` keeps what ``-o`` said."""
@@ -48,6 +52,10 @@ def report(error: Exception, meta: Mapping[str, Any]) -> int | None:
             _print(error.rule, error.message, error.hint, as_json=as_json)
             later = isinstance(error, BackendUnavailable | Pending)
             return UNAVAILABLE if later else REFUSED
+        case BrokenPipeError():
+            # ``| head`` has seen enough; what is still to be written at the exit goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return NOBODY_READS
         case OSError():
             about = f"{error.filename}: " if error.filename else ""
             _print("system", f"{about}{error.strerror or error}", None, as_json=as_json)
