@@ -10,7 +10,7 @@ import structlog
 
 from est_server.app.clock import system_clock
 from est_server.app.periodic import Periodic
-from est_server.enrollment.reconcile import reconcile
+from est_server.enrollment.reconcile import forget_silent, reconcile
 from est_server.enrollment.settling import Settling
 from est_server.errors import BackendUnavailable
 from est_server.ports.ca import Health
@@ -65,6 +65,7 @@ class CaUpkeep:
         presumed, parked = await reconcile(self.ledger, self.cas.open, system_clock)
         if presumed or parked:
             log.warning("ledger.reconciled", presumed=presumed, parked=parked)
+        await forget_silent(self.ledger, system_clock)
 
     async def check_health(self) -> None:
         """Ask every CA how it is, and say of the broken ones why they are."""

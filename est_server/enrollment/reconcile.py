@@ -22,7 +22,7 @@ can be asked). Two processes that settle the same request at once are told apart
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from est_server.errors import Conflict
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from est_server.ports.ca import CertificateAuthority
     from est_server.ports.clock import Clock
     from est_server.ports.ledger import Ledger, RequestRecord
+
+
+SILENT_FOR = timedelta(days=1)
+"""How long a process that ended without a word is remembered, so that `doctor` tells of it."""
 
 
 async def reconcile(
@@ -67,6 +71,16 @@ async def reconcile(
             continue  # it came to its end meanwhile: by its own process, or by another's reconcile
         presumed, parked = presumed + local, parked + (not local)
     return presumed, parked
+
+
+async def forget_silent(ledger: Ledger, clock: Clock) -> None:
+    """Forget server processes that were killed and whose operators have had a day to see it.
+
+    What one of them left reserved stays abandoned (`Ledger.abandoned`).
+    """
+    for node in await ledger.nodes():
+        if node.seen_at < clock() - SILENT_FOR:
+            await ledger.forget_node(node.node)
 
 
 def presumed_certificate(request: RequestRecord) -> CertificateRecord:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from ledger_world import NOW, WINDOW, any_key, certificate, reservation
 
+from est_server.enrollment.reconcile import SILENT_FOR, forget_silent
 from est_server.ports.ledger import NodeStatus
 
 SECOND = timedelta(seconds=1)
@@ -75,3 +76,14 @@ async def test_what_has_an_outcome_is_never_among_them(ledger, one):
     await one.record(made[0].request.id, certificate(made[0]))
     await one.settle(made[1].request.id, "parked", reason="x", at=NOW)
     assert await abandoned(ledger) == [made[3].request.id, made[2].request.id]
+
+
+async def test_who_was_silent_for_a_day_is_forgotten_and_its_reservations_are_not(ledger, one):
+    made = reservation(at=EARLIER)
+    await one.report_node(seen("one", EARLIER))
+    await one.reserve(made, window_start=WINDOW)
+    await forget_silent(ledger, lambda: EARLIER + SILENT_FOR)
+    assert [node.node for node in await ledger.nodes()] == ["one"]
+    await forget_silent(ledger, lambda: EARLIER + SILENT_FOR + SECOND)
+    assert await ledger.nodes() == []
+    assert await abandoned(ledger) == [made.request.id]
