@@ -15,6 +15,7 @@ What the last step does when a CA fails or the process dies is in `est_server.en
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     from est_server.ports.ca import CertificateAuthority
     from est_server.ports.clock import Clock
     from est_server.ports.ephemeral import Ephemeral
-    from est_server.ports.ledger import Ledger
+    from est_server.ports.ledger import Ledger, RequestRecord
     from est_server.ports.orders import OpenOrder
     from est_server.ports.pending import PendingRequest
     from est_server.profiles.decision import Decision, Identity, KeyDelivery
@@ -80,6 +81,21 @@ too few to fill a disk."""
 
 _OVERRULES = {"credential.spent", "certificate.revoked", "certificate.held", "key.compromised"}
 """Conflicts that turn an allowed decision into a refusal: they happened since it was made."""
+
+
+_MOMENT = timedelta(microseconds=1)
+
+
+class _OutOfUse(Exception):
+    """The same question was answered with a certificate that is revoked or over: it is new again.
+
+    Attributes:
+        made_at: when it was asked; only what was asked since counts now.
+    """
+
+    def __init__(self, made_at: datetime) -> None:
+        super().__init__()
+        self.made_at = made_at
 
 
 @dataclass(slots=True)
@@ -167,7 +183,12 @@ class EnrollmentService:
             if profile.model.attestation is not None:
                 result = await rulebook.appraiser.appraise(profile, request, facts, key)
                 facts = replace(facts, attestation=result)
-            return await self._decide_and_issue(rulebook, profile, facts, key)
+            since = self.clock() - rulebook.idempotency_window
+            while True:
+                try:
+                    return await self._decide_and_issue(profile, facts, key, since)
+                except _OutOfUse as earlier:
+                    since = earlier.made_at + _MOMENT
 
     async def _facts(
         self,
@@ -213,10 +234,9 @@ class EnrollmentService:
         return await delivery_for(self.ledger, secret, request, csr, identity, self.clock())
 
     async def _decide_and_issue(
-        self, rulebook: Rulebook, profile: Profile, facts: RequestFacts, key: bytes
+        self, profile: Profile, facts: RequestFacts, key: bytes, window_start: datetime
     ) -> Enrolled:
         now = self.clock()
-        window_start = now - rulebook.idempotency_window
         device = None
         if profile.model.registration != "none":
             device = await self.ledger.device(facts.identity.name)
@@ -325,13 +345,21 @@ class EnrollmentService:
             return earlier
         if conflict.rule in {"request.overtaken", "request.state"}:
             raise Pending(conflict.rule, conflict.message, retry_after=AGAIN) from conflict
-        if (holder := await self.ledger.request_by_key(key) or review) is not None:
+        holder = await self.ledger.request_by_key(key)
+        if holder is not None and await self._out_of_use(holder):
+            raise _OutOfUse(holder.created_at) from conflict
+        if (unsettled := holder or review) is not None:
             raise Pending(
-                f"request.{holder.state}",
+                f"request.{unsettled.state}",
                 "an earlier request for the same certificate is not settled yet",
                 retry_after=AGAIN,
             ) from conflict
         raise conflict
+
+    async def _out_of_use(self, request: RequestRecord) -> bool:
+        """Tell whether the answer to an equal question was revoked, or has expired."""
+        found = await self.ledger.issued(request.idempotency_key, since=request.created_at)
+        return found is not None and (found.status == "revoked" or found.not_after <= self.clock())
 
     async def _denied(self, facts: RequestFacts, decision: Decision) -> Denied:
         record = decision_record(facts, decision)
