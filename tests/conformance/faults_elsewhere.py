@@ -11,7 +11,7 @@ from faults import fault, mutation
 from faults_enroll import bindings
 
 from backends import est_upstream, pkcs11_messages, pkcs11_signer, remote
-from est_server.app import authorities
+from est_server.app import authorities, listeners
 from est_server.app import server as app_server
 from est_server.enrollment import appraising, asking, authenticate, key_generation, service
 from est_server.enrollment.key_delivery import DeliveredKey
@@ -270,3 +270,17 @@ def a_signing_process_is_started_once(patch):
 @mutation("test_cacerts.py", 50)
 def nobody_is_told_that_a_ca_is_away(patch):
     patch(authorities.Authorities, "unavailable", lambda self, ca, rollovers=(): None)
+
+
+@mutation("test_cacerts_rollover.py", 41)
+def the_tls_chain_knows_no_rollover(patch):
+    patch(listeners, "presented", lambda configured, *_: tuple(configured))
+
+
+@mutation("test_cacerts_rollover.py", 47)
+def cacerts_know_no_rollover(patch):
+    def published(ca, rollovers, certificates):
+        found = certificates[ca]
+        return found.issuer, *found.chain
+
+    patch(listeners, "published", published)
