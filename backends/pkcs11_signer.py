@@ -1,9 +1,9 @@
 """The server's side of a signing process: started when it is needed, and again when it ended.
 
-Requests that come while a batch is on its way travel together in the next line. A process that
-gives no signature for as long as `timeout` hangs and is killed; one that ends takes nothing with
-it, since what it was asked for is asked once more of its successor. After that, failing is quick:
-until the pause is over every request is refused at once, and the first one after it tries again.
+A process that gives no signature for as long as `timeout` hangs and is killed; one that ends takes
+nothing with it, since what it was asked for is asked once more of its successor. After that,
+failing is quick: until the pause is over every request is refused at once, and the first one after
+it tries again.
 
 A PIN that was refused is never sent a second time: tokens lock themselves. Only another PIN is.
 """
@@ -12,27 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 import time
-from collections import deque
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from backends.pkcs11_messages import LONGEST_LINE, Failed, Opened, decode, encode
+from backends.pkcs11_child import EndedError, SigningProcess
+from backends.pkcs11_messages import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backends.pkcs11_messages import Message, Opening
+    from backends.pkcs11_messages import Opened, Opening
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 """Seconds before a process is started again: doubled with each failure in a row."""
 _MOST_WAITING = 2048
 """Digests that wait: at a thousand signatures a second the last one waits two seconds."""
-_BATCH = 64
-_LEAVES_WITHIN = 2.0
 
 
 class SignerUnavailableError(Exception):
@@ -47,14 +43,6 @@ class SignerUnavailableError(Exception):
         super().__init__(failed.message)
         self.failed = failed
         self.retry_after = retry_after
-
-
-class _EndedError(Exception):
-    """The process ended with requests in it."""
-
-    def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.message)
-        self.failed = failed
 
 
 class Signer:
@@ -72,9 +60,9 @@ class Signer:
         self._opening = opening
         self._timeout = timeout
         self._hidden = hidden
-        self._process: _Process | None = None
-        self._not_gone: list[_Process] = []
-        self._starting: asyncio.Task[_Process] | None = None
+        self._process: SigningProcess | None = None
+        self._not_gone: list[SigningProcess] = []
+        self._starting: asyncio.Task[SigningProcess] | None = None
         self._failures = 0
         self._not_before = 0.0
         self._last: Failed | None = None
@@ -96,11 +84,11 @@ class Signer:
         """
         try:
             return await self._sign(await self._running(), digest)
-        except _EndedError:
+        except EndedError:
             pass  # asked once more: nobody has seen the signature that may have been made
         try:
             return await self._sign(await self._running(), digest)
-        except _EndedError as error:
+        except EndedError as error:
             raise self._unavailable(error.failed) from error
 
     def hurry(self) -> None:
@@ -122,7 +110,7 @@ class Signer:
         for process in self._not_gone:
             await process.leave()
 
-    async def _sign(self, process: _Process, digest: bytes) -> bytes:
+    async def _sign(self, process: SigningProcess, digest: bytes) -> bytes:
         if process.waiting >= _MOST_WAITING:
             text = f"{process.waiting} signatures wait for the token already"
             failed = Failed(text, "spread the load, or get a faster token")
@@ -140,7 +128,7 @@ class Signer:
         self._failures, self._last = 0, None
         return signature
 
-    async def _running(self) -> _Process:
+    async def _running(self) -> SigningProcess:
         process = self._process
         if process is not None and process.ended is None:
             return process
@@ -154,7 +142,7 @@ class Signer:
         # a device that goes away must not end what others wait for
         return await asyncio.shield(self._starting)
 
-    def _started(self, task: asyncio.Task[_Process]) -> None:
+    def _started(self, task: asyncio.Task[SigningProcess]) -> None:
         self._starting = None
         if not task.cancelled():
             task.exception()  # whoever waits is told; nobody may be waiting any more
@@ -163,7 +151,7 @@ class Signer:
         if self._last is not None and time.monotonic() < self._not_before:
             raise self._unavailable(self._last)
 
-    async def _start(self) -> _Process:
+    async def _start(self) -> SigningProcess:
         try:
             opening = self._opening()
         except (OSError, UnicodeDecodeError) as error:
@@ -173,7 +161,7 @@ class Signer:
         if self._refused is not None and pin == self._refused[0]:
             raise self._failed(self._refused[1])
         environment = {k: v for k, v in os.environ.items() if k not in self._hidden}
-        process = await _Process.start(environment)
+        process = await SigningProcess.start(environment)
         self._not_gone = [old for old in self._not_gone if not old.gone] + [process]
         try:
             async with asyncio.timeout(self._timeout):
@@ -185,7 +173,7 @@ class Signer:
             )
             process.end(failed)
             raise self._failed(failed) from None
-        except _EndedError as error:
+        except EndedError as error:
             if error.failed.pin_refused:
                 self._refused = pin, error.failed
             raise self._failed(error.failed) from error
@@ -205,143 +193,3 @@ class Signer:
 
     def _unavailable(self, failed: Failed) -> SignerUnavailableError:
         return SignerUnavailableError(failed, max(1.0, self._not_before - time.monotonic()))
-
-
-class _Process:
-    """One process, from its start to its end.
-
-    Attributes:
-        opened: what it opened.
-        ended: why it ended; None while it runs.
-        heard_at: when it last gave a signature, or was first asked for one after a rest.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None  # noqa: S101 - it was asked for
-        assert process.stdout is not None  # noqa: S101 - as above
-        self._process = process
-        self._to, self._from = process.stdin, process.stdout
-        self._number = 0
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._outbox: deque[tuple[int, bytes]] = deque()
-        self._reader: asyncio.Task[None] | None = None
-        self.opened = Opened("")
-        self.ended: Failed | None = None
-        self.heard_at = 0.0
-
-    @classmethod
-    async def start(cls, environment: dict[str, str]) -> _Process:
-        """Return a new process that has opened nothing yet."""
-        return cls(
-            await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # what lies in the working directory is no module of ours
-                "-m",
-                "backends.pkcs11_process",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=LONGEST_LINE,
-                env=environment,
-            )
-        )
-
-    @property
-    def gone(self) -> bool:
-        """Whether the system has nothing left of it."""
-        return self._process.returncode is not None
-
-    @property
-    def waiting(self) -> int:
-        """How many digests it has not signed yet."""
-        return len(self._waiting)
-
-    async def open(self, opening: Opening) -> Opened:
-        """Have it open a token, and listen to it from then on.
-
-        Raises:
-            _EndedError: it could not.
-        """
-        with suppress(ConnectionError):
-            self._to.write(encode(opening))
-        message = await self._message()
-        if not isinstance(message, Opened):
-            failed = message if isinstance(message, Failed) else _SILENT
-            self.end(failed)
-            raise _EndedError(failed)
-        self._reader = asyncio.create_task(self._listen())
-        return message
-
-    def ask(self, digest: bytes) -> asyncio.Future[bytes]:
-        """Return the signature over `digest`, to be waited for."""
-        if self.ended is not None:
-            raise _EndedError(self.ended)
-        if not self._waiting:
-            self.heard_at = time.monotonic()
-        loop = asyncio.get_running_loop()
-        self._number += 1
-        number = self._number
-        answer: asyncio.Future[bytes] = loop.create_future()
-        self._waiting[number] = answer
-        if not self._outbox:
-            loop.call_soon(self._send)  # with everything else that this turn of the loop asks for
-        self._outbox.append((number, digest))
-        return answer
-
-    def _send(self) -> None:
-        while self._outbox and self.ended is None:
-            batch = [self._outbox.popleft() for _ in range(min(_BATCH, len(self._outbox)))]
-            # who went away needs no signature
-            wanted = tuple(one for one in batch if not self._waiting[one[0]].done())
-            for number, _ in set(batch) - set(wanted):
-                del self._waiting[number]
-            if wanted:
-                self._to.write(encode(wanted))
-
-    async def _listen(self) -> None:
-        while isinstance(message := await self._message(), tuple):
-            self.heard_at = time.monotonic()
-            for number, signature in message:
-                answer = self._waiting.pop(number, None)
-                if answer is not None and not answer.done():
-                    answer.set_result(signature)
-        self.end(message if isinstance(message, Failed) else _SILENT)
-
-    async def _message(self) -> Message | None:
-        """Return what it says next; None if it ended without a word or says what means nothing."""
-        try:
-            line = await self._from.readline()
-            return decode(line) if line else None
-        except (ValueError, ConnectionError):
-            return None
-
-    def end(self, why: Failed) -> None:
-        """End it, whatever it is doing; all that wait are told."""
-        if self.ended is None:
-            self.ended = why
-            if not self.gone:
-                # not Process.kill(): it reaps what has died behind the back of asyncio's watcher
-                with suppress(ProcessLookupError):
-                    os.kill(self._process.pid, signal.SIGKILL)
-            self._to.close()
-            self._outbox.clear()
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(_EndedError(why))
-            self._waiting.clear()
-
-    async def leave(self) -> None:
-        """Let it end by itself, and make it if it does not."""
-        self._to.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), _LEAVES_WITHIN)
-        except TimeoutError:
-            self.end(_SILENT)
-            await self._process.wait()
-        self.end(_SILENT)
-        if self._reader is not None:
-            self._reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reader
-
-
-_SILENT = Failed("the signing process ended", "see the log; it is started anew")
