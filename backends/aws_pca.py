@@ -170,11 +170,12 @@ class AwsPcaAuthority:
 
     async def revoke(self, certificate: x509.Certificate, reason: RevocationReason) -> None:
         """Revoke, which twice is as good as once; see `Revokes.revoke`."""
-        serial = f"{certificate.serial_number:x}"
+        serial = certificate.serial_number
         try:
             await self._ask(
                 "revoke_certificate",
-                CertificateSerial=("0" * (len(serial) % 2)) + serial,
+                # in the form of the service's own examples
+                CertificateSerial=serial.to_bytes((serial.bit_length() + 7) // 8).hex(":").upper(),
                 RevocationReason=_REASONS.get(reason, "UNSPECIFIED"),
             )
         except _AlreadyDone:
