@@ -21,9 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from est_server.errors import BackendUnavailable, Conflict, Malformed
 from est_server.storage.sqlite_file import is_busy
+from est_server.storage.transaction import UniqueBroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from est_server.storage.sqlite_connection import SqliteConnection
+    from est_server.storage.transaction import Writer
 
 T = TypeVar("T")
 
@@ -35,7 +39,7 @@ _RIVAL_FOR = 1.0  # seconds after which a process that held the lock is taken to
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[sqlite3.Connection], Any]
+    work: Callable[[SqliteConnection], Any]
     done: asyncio.Future[Any]
     since: float
     outcome: Any = None
@@ -55,9 +59,9 @@ class GroupCommit:
         busy_for: seconds that other processes may keep a caller from writing.
     """
 
-    connect: Callable[[], sqlite3.Connection]
+    connect: Callable[[], SqliteConnection]
     busy_for: float = BUSY_FOR
-    _connection: sqlite3.Connection | None = None
+    _connection: SqliteConnection | None = None
     _waiting: list[_Job] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
     _thread: ThreadPoolExecutor = field(
@@ -66,7 +70,7 @@ class GroupCommit:
     _closed: bool = False
     _rival_until: float = 0.0
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[SqliteConnection], T]) -> T:
         """Run `work` and return its result once it is durable.
 
         A caller that is cancelled while it waits does not take its write back. After
@@ -130,7 +134,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, connection.execute, "COMMIT")
 
-    async def _begin(self, since: float) -> sqlite3.Connection:
+    async def _begin(self, since: float) -> SqliteConnection:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -151,7 +155,7 @@ class GroupCommit:
             self._connection = None
 
 
-def _run_bare(connection: sqlite3.Connection, batch: list[_Job]) -> None:
+def _run_bare(connection: SqliteConnection, batch: list[_Job]) -> None:
     """Run every job; a failure that changed nothing needs no undoing.
 
     Raises:
@@ -164,7 +168,7 @@ def _run_bare(connection: sqlite3.Connection, batch: list[_Job]) -> None:
             raise _LeftChanges
 
 
-def _run_in_savepoints(connection: sqlite3.Connection, batch: list[_Job]) -> None:
+def _run_in_savepoints(connection: SqliteConnection, batch: list[_Job]) -> None:
     for job in batch:
         connection.execute("SAVEPOINT job")
         job.failure = _attempt(connection, job)
@@ -173,7 +177,7 @@ def _run_in_savepoints(connection: sqlite3.Connection, batch: list[_Job]) -> Non
         connection.execute("RELEASE job")
 
 
-def _attempt(connection: sqlite3.Connection, job: _Job) -> Exception | None:
+def _attempt(connection: SqliteConnection, job: _Job) -> Exception | None:
     """Run one job and return its own failure; what breaks the transaction is everyone's.
 
     Raises:
@@ -182,7 +186,7 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> Exception | None:
     failure: Exception | None = None
     try:
         job.outcome = job.work(connection)
-    except sqlite3.IntegrityError as error:
+    except (UniqueBroken, sqlite3.IntegrityError) as error:
         failure = Conflict("ledger.constraint", "the ledger refuses this row", hint=str(error))
     except (sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
         failure = _unstorable(error)
@@ -206,7 +210,7 @@ def _resolve(job: _Job) -> None:
         job.done.set_exception(job.failure)
 
 
-def _checkpoint_and_close(connection: sqlite3.Connection) -> None:
+def _checkpoint_and_close(connection: SqliteConnection) -> None:
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
@@ -229,3 +233,6 @@ def _unavailable(error: object) -> BackendUnavailable:
         hint=f"SQLite: {error}" + (f" ({name})" if name else ""),
         retry_after=5,
     )
+
+
+_: Callable[[Callable[[], SqliteConnection]], Writer] = GroupCommit

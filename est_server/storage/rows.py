@@ -16,7 +16,7 @@ from est_server.ports.ledger import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
+    from est_server.storage.transaction import Found
 
 Row = dict[str, Any]
 LATEST = (1 << 63) - 1
@@ -84,7 +84,7 @@ def device_row(device: Device) -> Row:
     }
 
 
-def device_record(row: sqlite3.Row) -> Device:
+def device_record(row: Found) -> Device:
     """Return the device of a row."""
     return Device(
         id=row["id"],
@@ -111,7 +111,7 @@ def credential_row(credential: Credential) -> Row:
     }
 
 
-def credential_record(row: sqlite3.Row) -> Credential:
+def credential_record(row: Found) -> Credential:
     """Return the credential of a row."""
     return Credential(
         id=row["id"],
@@ -149,7 +149,7 @@ def decision_row(decision: DecisionRecord) -> Row:
     }
 
 
-def decision_record(row: sqlite3.Row) -> DecisionRecord:
+def decision_record(row: Found) -> DecisionRecord:
     """Return the decision of a row."""
     return DecisionRecord(
         id=row["id"],
@@ -195,7 +195,7 @@ def request_row(request: RequestRecord) -> Row:
     }
 
 
-def request_record(row: sqlite3.Row) -> RequestRecord:
+def request_record(row: Found) -> RequestRecord:
     """Return the request of a row."""
     return RequestRecord(
         id=row["id"],
@@ -243,7 +243,7 @@ def certificate_row(certificate: CertificateRecord) -> Row:
     }
 
 
-def certificate_record(row: sqlite3.Row) -> CertificateRecord:
+def certificate_record(row: Found) -> CertificateRecord:
     """Return the certificate of a row."""
     return CertificateRecord(
         ca=row["ca"],
@@ -283,7 +283,7 @@ def node_row(status: NodeStatus) -> Row:
     }
 
 
-def node_record(row: sqlite3.Row) -> NodeStatus:
+def node_record(row: Found) -> NodeStatus:
     """Return the server process of a row."""
     return NodeStatus(
         node=row["node"],

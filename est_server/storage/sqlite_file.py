@@ -6,6 +6,8 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
+from est_server.storage.sqlite_connection import SqliteConnection
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,7 +29,7 @@ def make_private(path: Path) -> None:
     os.close(descriptor)
 
 
-def connect(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
+def connect(path: Path, *, wait: float = 0.0) -> SqliteConnection:
     """Open the file; transactions are the caller's own business.
 
     Args:
@@ -43,6 +45,7 @@ def connect(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         cached_statements=_STATEMENTS_KEPT,
+        factory=SqliteConnection,
     )
     try:
         connection.row_factory = sqlite3.Row

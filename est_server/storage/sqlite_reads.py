@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from contextlib import closing
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy.dialects import sqlite as sqlite_dialect
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from est_server.errors import BackendUnavailable
 from est_server.storage import statements as sql
+from est_server.storage.sqlite_connection import DIALECT, prepared
 from est_server.storage.sqlite_file import connect, is_busy
 
 if TYPE_CHECKING:
@@ -26,17 +25,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Executable, Select
 
-_DIALECT = sqlite_dialect.dialect(paramstyle="qmark")
+    from est_server.storage.transaction import Reads, Transaction
+
+T = TypeVar("T")
+
 _BUSY_FOR = 2.0  # seconds; readers wait only while another process recovers or closes the file
 _BUSY_PAUSE = 0.004
 _BUSY_TRIES = int(_BUSY_FOR / _BUSY_PAUSE)
-
-
-@cache
-def prepared(statement: Executable) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
-    """Return the SQL of one of `statements`, and what picks its parameters from a mapping."""
-    found = sql.compiled(statement, _DIALECT)
-    return found.text, found.picker()
 
 
 class SqliteReads:
@@ -100,10 +95,27 @@ class SqliteReads:
         key = (id(statement), used)
         if (found := self._filtered.get(key)) is None:
             filtered = statement.where(*(filters[name] for name in used))
-            found = self._filtered[key] = sql.compiled(filtered, _DIALECT)
+            found = self._filtered[key] = sql.compiled(filtered, DIALECT)
         return await self._list(found.text, found.picker()({**wanted, "most": max(limit, 0)}))
 
-    def close(self) -> None:
+    async def at_one_moment(self, read: Callable[[Transaction], T]) -> T:
+        """Return what `read` finds while nothing changes for it, in a thread.
+
+        Raises:
+            BackendUnavailable: ``ledger.unavailable``.
+        """
+
+        def work() -> T:
+            with closing(connect(self._path, wait=_BUSY_FOR)) as db:
+                db.execute("BEGIN")
+                return read(db)
+
+        try:
+            return await asyncio.to_thread(work)
+        except sqlite3.Error as error:
+            raise unreadable(error) from error
+
+    async def close(self) -> None:
         """Finish the listing that runs, then close."""
         self._closed = True
         self._thread.shutdown()
@@ -154,3 +166,6 @@ def unreadable(error: object) -> BackendUnavailable:
         hint=f"SQLite: {error}",
         retry_after=5,
     )
+
+
+_: Callable[[Path], Reads] = SqliteReads

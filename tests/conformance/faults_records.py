@@ -25,7 +25,7 @@ from est_server.profiles import (
     renewal,
 )
 from est_server.profiles.decision import Gate
-from est_server.storage import sqlite_revocation, sqlite_writes
+from est_server.storage import revocation, writes
 from est_server.web import admin, est, serverkeygen
 from est_server.web.audit_line import AuditLine
 from est_server.web.errors import Answer
@@ -108,7 +108,7 @@ def a_proxied_connection_keeps_its_binding(patch):
 @mutation(REENROLL, 128)
 def a_revoked_certificate_renews(patch):
     patch(renewal, "_status_gate", _returning(OK))
-    patch(sqlite_writes, "_refuse_revoked", _returning(None))
+    patch(writes, "_refuse_revoked", _returning(None))
 
 
 @mutation(AUTHENTICATION, 75)
@@ -116,8 +116,8 @@ def compromised_keys_come_back(patch):
     async def blocked(self, spki):
         return False
 
-    patch(sqlite_revocation.SqliteRevocations, "key_blocked", blocked)
-    patch(sqlite_writes, "_refuse_revoked", _returning(None))
+    patch(revocation.SqlRevocations, "key_blocked", blocked)
+    patch(writes, "_refuse_revoked", _returning(None))
 
 
 @mutation(AUTHENTICATION, 79)

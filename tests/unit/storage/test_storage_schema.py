@@ -103,14 +103,14 @@ def test_any_name_of_a_file_will_do(tmp_path, name):
     assert (tmp_path / name / "ledger.db").exists()
 
 
-def test_the_files_are_their_owners_alone(path):
+async def test_the_files_are_their_owners_alone(path):
     before = os.umask(0)
     try:
         upgrade_schema(path)
         found = SqliteLedger(path)
         found._reads._connection.execute("PRAGMA user_version = 1")
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
-        found._reads.close()
+        await found._reads.close()
     finally:
         os.umask(before)
     assert modes == {"ledger.db": 0o600, "ledger.db-wal": 0o600, "ledger.db-shm": 0o600}

@@ -1,6 +1,6 @@
-"""The orders of a SQLite ledger; see `est_server.ports.orders`.
+"""The orders of an SQL ledger; see `est_server.ports.orders`.
 
-The functions are parts of a shared transaction, as those in `est_server.storage.sqlite_writes`.
+The functions are parts of a shared transaction, as those in `est_server.storage.writes`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,20 @@ from est_server.errors import Conflict
 from est_server.ports.orders import OpenOrder, Ordered, Question
 from est_server.ports.revocation import Revocation
 from est_server.storage import order_statements as sql
-from est_server.storage import rows
-from est_server.storage import sqlite_pending as pending
+from est_server.storage import pending, rows
 from est_server.storage import statements as base
-from est_server.storage.sqlite_execute import execute, find
-from est_server.storage.sqlite_revocation import revoke
+from est_server.storage.revocation import revoke
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from est_server.ports.ledger import CertificateRecord
     from est_server.ports.orders import OrderEvent, Orders
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 
-def add(db: sqlite3.Connection, request_id: str, ordered: Ordered, replaces: int | None) -> None:
+def add(db: Transaction, request_id: str, ordered: Ordered, replaces: int | None) -> None:
     """Write the order of a request."""
     question = ordered.question
     row = {
@@ -43,11 +39,11 @@ def add(db: sqlite3.Connection, request_id: str, ordered: Ordered, replaces: int
         "attempts": 0,
         "next_at": None,
     }
-    execute(db, sql.ADD_ORDER, row)
+    db.change(sql.ADD_ORDER, row)
 
 
 def _move(
-    db: sqlite3.Connection,
+    db: Transaction,
     event: OrderEvent,
     request_id: str,
     at: datetime,
@@ -55,32 +51,32 @@ def _move(
     next_at: datetime | None = None,
 ) -> None:
     values = {"request": request_id, "at": rows.stamp(at), "why": reason}
-    if not execute(db, sql.MOVES[event], values):
+    if not db.change(sql.MOVES[event], values):
         raise Conflict("request.state", f"request {request_id} is past that state")
-    execute(db, sql.NEXT, {"request": request_id, "next": rows.stamp_or_none(next_at)})
+    db.change(sql.NEXT, {"request": request_id, "next": rows.stamp_or_none(next_at)})
 
 
 def _record(
-    db: sqlite3.Connection,
+    db: Transaction,
     request_id: str,
     certificate: CertificateRecord,
     reason: str | None,
-    write: Callable[[sqlite3.Connection, CertificateRecord], None],
+    write: Callable[[Transaction, CertificateRecord], None],
 ) -> None:
     _move(db, "record", request_id, certificate.issued_at, reason)
     pending.finish(db, request_id, rows.stamp(certificate.issued_at))
     write(db, certificate)
 
 
-def _reject(db: sqlite3.Connection, request_id: str, reason: str, at: datetime) -> None:
+def _reject(db: Transaction, request_id: str, reason: str, at: datetime) -> None:
     _move(db, "reject", request_id, at, reason)
-    execute(db, base.FREE_KEY, {"request": request_id})
-    execute(db, base.GIVE_BACK, {"request": request_id})
+    db.change(base.FREE_KEY, {"request": request_id})
+    db.change(base.GIVE_BACK, {"request": request_id})
     pending.release(db, request_id, rows.stamp(at))
 
 
 def _keep(
-    db: sqlite3.Connection,
+    db: Transaction,
     certificate: CertificateRecord,
     reason: str,
     actor: str,
@@ -88,24 +84,24 @@ def _keep(
 ) -> bool:
     request_id, number = certificate.request_id, certificate.serial_number
     values = {"request": request_id, "at": rows.stamp(at), "why": reason}
-    if execute(db, sql.MOVES["park"], values):
-        execute(db, sql.NEXT, {"request": request_id, "next": None})
+    if db.change(sql.MOVES["park"], values):
+        db.change(sql.NEXT, {"request": request_id, "next": None})
     row = rows.certificate_row(certificate)
-    if find(db, base.CERTIFICATE, row) is not None:
+    if db.find(base.CERTIFICATE, row) is not None:
         return False
-    if find(db, sql.CERTIFICATE_OF, {"request": request_id}) is not None:
+    if db.find(sql.CERTIFICATE_OF, {"request": request_id}) is not None:
         mark = secrets.token_hex(4)
         copy = request_id[: -len(mark)] + mark
-        execute(db, sql.COPY_REQUEST, {"request": request_id, "copy": copy, "why": reason})
+        db.change(sql.COPY_REQUEST, {"request": request_id, "copy": copy, "why": reason})
         row = rows.certificate_row(replace(certificate, request_id=copy))
-    execute(db, base.ADD_CERTIFICATE, row)
+    db.change(base.ADD_CERTIFICATE, row)
     order = Revocation(certificate.ca, number, "unspecified", at, actor, note=reason)
     revoke(db, [order])
     return True
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteOrders:
+class SqlOrders:
     """An `Orders` on the connections of its ledger.
 
     Attributes:
@@ -115,10 +111,10 @@ class SqliteOrders:
         add_certificate: writes a certificate's row in a transaction.
     """
 
-    reads: SqliteReads
-    writer: GroupCommit
+    reads: Reads
+    writer: Writer
     node: str
-    add_certificate: Callable[[sqlite3.Connection, CertificateRecord], None]
+    add_certificate: Callable[[Transaction, CertificateRecord], None]
 
     async def get(self, request_id: str) -> OpenOrder | None:
         row = await self.reads.one(sql.ORDER, {"request": request_id})
@@ -148,9 +144,9 @@ class SqliteOrders:
         await self.writer.run(lambda db: _move(db, "wait", request_id, at, reason, until))
 
     async def ask(self, request_id: str, *, at: datetime) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: Transaction) -> None:
             _move(db, "ask", request_id, at)
-            execute(db, sql.OWN, {"request": request_id, "whose": self.node})
+            db.change(sql.OWN, {"request": request_id, "whose": self.node})
 
         await self.writer.run(work)
 
@@ -166,7 +162,7 @@ class SqliteOrders:
             "seen": rows.stamp_or_none(order.next_at),
             "next": rows.stamp(until),
         }
-        return bool(await self.writer.run(lambda db: execute(db, sql.TAKE, values)))
+        return bool(await self.writer.run(lambda db: db.change(sql.TAKE, values)))
 
     async def record(
         self, request_id: str, certificate: CertificateRecord, *, reason: str | None = None
@@ -183,7 +179,7 @@ class SqliteOrders:
         return await self.writer.run(lambda db: _keep(db, certificate, reason, actor, at))
 
 
-def _order(row: sqlite3.Row) -> OpenOrder:
+def _order(row: Found) -> OpenOrder:
     question = None
     if row["match_key"] is not None:
         question = Question(bytes(row["match_key"]), bytes(row["content"]))
@@ -199,10 +195,10 @@ def _order(row: sqlite3.Row) -> OpenOrder:
 
 _: Callable[
     [
-        SqliteReads,
-        GroupCommit,
+        Reads,
+        Writer,
         str,
-        Callable[[sqlite3.Connection, CertificateRecord], None],
+        Callable[[Transaction, CertificateRecord], None],
     ],
     Orders,
-] = SqliteOrders
+] = SqlOrders

@@ -1,4 +1,4 @@
-"""Nonces in a SQLite ledger; see `est_server.ports.nonces`."""
+"""Nonces in an SQL ledger; see `est_server.ports.nonces`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ from est_server.errors import Conflict
 from est_server.ports.nonces import Nonce, TakenNonce
 from est_server.storage import nonce_statements as sql
 from est_server.storage import rows
-from est_server.storage.sqlite_execute import execute, find
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
     from datetime import datetime
 
     from est_server.ports.nonces import Nonces, Presented
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 _REMEMBERED = timedelta(hours=1)
 """After that a nonce that expired is one that was never given out."""
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteNonces:
-    """`Nonces` in one file, on the connections of the ledger that it is a part of."""
+class SqlNonces:
+    """`Nonces` on the connections of the ledger that it is a part of."""
 
-    _reads: SqliteReads
-    _writer: GroupCommit
+    _reads: Reads
+    _writer: Writer
 
     async def add(self, nonce: Nonce, *, most_per_client: int, most: int) -> None:
         now = rows.stamp(nonce.created_at)
@@ -46,15 +43,15 @@ class SqliteNonces:
             "used_by": None,
         }
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: Transaction) -> None:
             before = rows.stamp(nonce.created_at - _REMEMBERED)
-            execute(db, sql.PURGE_NONCES, {"before": before})
-            found = find(db, sql.OPEN_NONCES, {"now": now, "asking": nonce.client})
+            db.change(sql.PURGE_NONCES, {"before": before})
+            found = db.find(sql.OPEN_NONCES, {"now": now, "asking": nonce.client})
             if found is not None and (
                 found["client"] >= most_per_client or found["everybody"] >= most
             ):
                 raise Conflict("nonce.too-many", "too many nonces are not used yet; come later")
-            execute(db, sql.ADD_NONCE, row)
+            db.change(sql.ADD_NONCE, row)
 
         await self._writer.run(work)
 
@@ -76,8 +73,8 @@ class SqliteNonces:
     async def take(self, digest: bytes, presented: Presented, *, at: datetime) -> TakenNonce:
         now = rows.stamp(at)
 
-        def work(db: sqlite3.Connection) -> TakenNonce:
-            row = find(db, sql.NONCE, {"wanted": digest})
+        def work(db: Transaction) -> TakenNonce:
+            row = db.find(sql.NONCE, {"wanted": digest})
             if row is None:
                 raise Conflict("nonce.unknown", "this server has not given out this nonce")
             if row["label"] != presented.label:
@@ -92,17 +89,17 @@ class SqliteNonces:
             if again and bytes(row["used_by"]) != presented.use:
                 raise Conflict("nonce.used", "the nonce was used before")
             if not again:
-                execute(db, sql.TAKE_NONCE, {"wanted": digest, "used": presented.use})
+                db.change(sql.TAKE_NONCE, {"wanted": digest, "used": presented.use})
             return TakenNonce(row["kept"], again)
 
         return await self._writer.run(work)
 
 
-def _bound(row: sqlite3.Row, presented: Presented) -> bool:
+def _bound(row: Found, presented: Presented) -> bool:
     session, cookie = bytes(row["session"]), bytes(row["cookie"])
     return (bool(session) and session == presented.session) or (
         bool(cookie) and cookie == presented.cookie
     )
 
 
-_: Callable[[SqliteReads, GroupCommit], Nonces] = SqliteNonces
+_: Callable[[Reads, Writer], Nonces] = SqlNonces

@@ -1,4 +1,4 @@
-"""The part of a SQLite ledger that plans revocations; see `est_server.ports.supersession`."""
+"""The part of an SQL ledger that plans revocations; see `est_server.ports.supersession`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 from est_server.ports.supersession import PlannedSupersession, Supersession
 from est_server.storage import rows
 from est_server.storage import supersession_statements as sql
-from est_server.storage.sqlite_execute import execute
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from est_server.ports.supersession import Outcome, Supersessions
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 
-def plan(db: sqlite3.Connection, request_id: str, wanted: Sequence[Supersession]) -> None:
+def plan(db: Transaction, request_id: str, wanted: Sequence[Supersession]) -> None:
     """Write the plans of a request."""
     for one in wanted:
         row = {
@@ -31,15 +28,15 @@ def plan(db: sqlite3.Connection, request_id: str, wanted: Sequence[Supersession]
             "outcome": None,
             "done_at": None,
         }
-        execute(db, sql.ADD_SUPERSESSION, row)
+        db.change(sql.ADD_SUPERSESSION, row)
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteSupersessions:
-    """`Supersessions` in one file, on the connections of the ledger that it is a part of."""
+class SqlSupersessions:
+    """`Supersessions` on the connections of the ledger that it is a part of."""
 
-    _reads: SqliteReads
-    _writer: GroupCommit
+    _reads: Reads
+    _writer: Writer
 
     async def due(self, at: datetime, *, limit: int = 100) -> Sequence[PlannedSupersession]:
         found = await self._reads.page(sql.DUE, sql.DUE_FILTERS, {"at": rows.stamp(at)}, limit)
@@ -52,7 +49,7 @@ class SqliteSupersessions:
             "came": outcome,
             "at": rows.stamp(at),
         }
-        await self._writer.run(lambda db: execute(db, sql.SETTLE, values))
+        await self._writer.run(lambda db: db.change(sql.SETTLE, values))
 
     async def of_certificate(self, ca: str, serial_number: int) -> Sequence[PlannedSupersession]:
         wanted = {"ca": ca, "serial_number": rows.serial_wanted(serial_number)}
@@ -60,7 +57,7 @@ class SqliteSupersessions:
         return [_planned(row) for row in found]
 
 
-def _planned(row: sqlite3.Row) -> PlannedSupersession:
+def _planned(row: Found) -> PlannedSupersession:
     number, due_at = int(row["serial_number"], 16), rows.time(row["due_at"])
     return PlannedSupersession(
         Supersession(row["ca"], number, due_at),
@@ -70,4 +67,4 @@ def _planned(row: sqlite3.Row) -> PlannedSupersession:
     )
 
 
-_: Callable[[SqliteReads, GroupCommit], Supersessions] = SqliteSupersessions
+_: Callable[[Reads, Writer], Supersessions] = SqlSupersessions

@@ -1,4 +1,4 @@
-"""Appraisals in a SQLite ledger; see `est_server.ports.appraisals`."""
+"""Appraisals in an SQL ledger; see `est_server.ports.appraisals`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING
 from est_server.ports.appraisals import Appraisal
 from est_server.storage import appraisal_statements as sql
 from est_server.storage import rows
-from est_server.storage.sqlite_execute import execute
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from est_server.ports.appraisals import Appraisals
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Writer
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteAppraisals:
-    """`Appraisals` in one file, on the connections of the ledger that it is a part of."""
+class SqlAppraisals:
+    """`Appraisals` on the connections of the ledger that it is a part of."""
 
-    _reads: SqliteReads
-    _writer: GroupCommit
+    _reads: Reads
+    _writer: Writer
 
     async def add(self, appraisal: Appraisal) -> None:
         until = appraisal.evidence_until
@@ -43,7 +40,7 @@ class SqliteAppraisals:
             "evidence": appraisal.evidence,
             "evidence_until": None if until is None else rows.stamp(until),
         }
-        await self._writer.run(lambda db: execute(db, sql.ADD_APPRAISAL, row))
+        await self._writer.run(lambda db: db.change(sql.ADD_APPRAISAL, row))
 
     async def latest(self, identity: str, profile: str) -> Appraisal | None:
         row = await self._reads.one(sql.LATEST_APPRAISAL, {"who": identity, "under": profile})
@@ -56,10 +53,10 @@ class SqliteAppraisals:
 
     async def forget_evidence(self, at: datetime) -> int:
         values = {"now": rows.stamp(at), "nothing": None}
-        return await self._writer.run(lambda db: execute(db, sql.FORGET_EVIDENCE, values))
+        return await self._writer.run(lambda db: db.change(sql.FORGET_EVIDENCE, values))
 
 
-def _appraisal(row: sqlite3.Row) -> Appraisal:
+def _appraisal(row: Found) -> Appraisal:
     until = row["evidence_until"]
     return Appraisal(
         id=row["id"],
@@ -75,4 +72,4 @@ def _appraisal(row: sqlite3.Row) -> Appraisal:
     )
 
 
-_: Callable[[SqliteReads, GroupCommit], Appraisals] = SqliteAppraisals
+_: Callable[[Reads, Writer], Appraisals] = SqlAppraisals

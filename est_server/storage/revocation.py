@@ -1,4 +1,4 @@
-"""The part of a SQLite ledger that revokes; see `est_server.ports.revocation`."""
+"""The part of an SQL ledger that revokes; see `est_server.ports.revocation`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from est_server.revocation import rules
 from est_server.storage import revocation_statements as sql
 from est_server.storage import rows
 from est_server.storage import statements as base
-from est_server.storage.sqlite_execute import execute, find
 from est_server.wire.crl import encode_entry
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
@@ -27,16 +25,15 @@ if TYPE_CHECKING:
         Revocations,
         Selection,
     )
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteRevocations:
-    """`Revocations` in one file, on the connections of the ledger that it is a part of."""
+class SqlRevocations:
+    """`Revocations` on the connections of the ledger that it is a part of."""
 
-    _reads: SqliteReads
-    _writer: GroupCommit
+    _reads: Reads
+    _writer: Writer
 
     async def revoke(self, orders: Sequence[Revocation]) -> Sequence[RevocationEvent]:
         return await self._writer.run(lambda db: revoke(db, orders))
@@ -83,7 +80,7 @@ class SqliteRevocations:
         return [rows.certificate_record(row) for row in found]
 
 
-def revoke(db: sqlite3.Connection, orders: Sequence[Revocation]) -> list[RevocationEvent]:
+def revoke(db: Transaction, orders: Sequence[Revocation]) -> list[RevocationEvent]:
     """Revoke or hold certificates; see `Revocations.revoke`."""
     found = []
     for sequence, order in enumerate(orders, _next_sequence(db)):
@@ -93,13 +90,13 @@ def revoke(db: sqlite3.Connection, orders: Sequence[Revocation]) -> list[Revocat
         _write(db, row, event, after)
         if after.reason == rules.COMPROMISE:
             key = {"spki_sha256": row["spki_sha256"], "sequence": sequence}
-            if find(db, sql.BLOCKED, {"key": key["spki_sha256"]}) is None:
-                execute(db, sql.BLOCK, key)
+            if db.find(sql.BLOCKED, {"key": key["spki_sha256"]}) is None:
+                db.change(sql.BLOCK, key)
         found.append(event)
     return found
 
 
-def release(db: sqlite3.Connection, orders: Sequence[Release]) -> list[RevocationEvent]:
+def release(db: Transaction, orders: Sequence[Release]) -> list[RevocationEvent]:
     """Take certificates off hold; see `Revocations.release`."""
     found = []
     for sequence, order in enumerate(orders, _next_sequence(db)):
@@ -111,17 +108,15 @@ def release(db: sqlite3.Connection, orders: Sequence[Release]) -> list[Revocatio
     return found
 
 
-def _next_sequence(db: sqlite3.Connection) -> int:
+def _next_sequence(db: Transaction) -> int:
     """Return the next event's number; the write lock makes their order the order of commits."""
-    row = find(db, sql.LAST_SEQUENCE, {})
+    row = db.find(sql.LAST_SEQUENCE, {})
     return 1 if row is None else int(row[0]) + 1
 
 
-def _standing(
-    db: sqlite3.Connection, order: Revocation | Release
-) -> tuple[sqlite3.Row, rules.Standing]:
+def _standing(db: Transaction, order: Revocation | Release) -> tuple[Found, rules.Standing]:
     key = {"ca": order.ca, "serial_number": rows.serial(order.serial_number)}
-    row = find(db, base.CERTIFICATE, key)
+    row = db.find(base.CERTIFICATE, key)
     if row is None:
         text = f"CA {order.ca} has no certificate {order.serial_number:x}"
         raise NotFound("certificate.unknown", text)
@@ -134,12 +129,9 @@ def _standing(
     )
 
 
-def _write(
-    db: sqlite3.Connection, row: sqlite3.Row, event: RevocationEvent, after: rules.Standing
-) -> None:
+def _write(db: Transaction, row: Found, event: RevocationEvent, after: rules.Standing) -> None:
     of = {"of_ca": row["ca"], "of_serial": row["serial_number"], "shard": row["crl_shard"]}
-    execute(
-        db,
+    db.change(
         sql.SET_STATUS,
         of
         | {
@@ -154,9 +146,8 @@ def _write(
         entry = encode_entry(
             event.serial_number, after.revoked_at, after.reason, after.invalidity_date
         )
-    execute(db, sql.DROP_ENTRY, of)
-    execute(
-        db,
+    db.change(sql.DROP_ENTRY, of)
+    db.change(
         sql.ADD_ENTRY,
         {
             "ca": row["ca"],
@@ -167,7 +158,7 @@ def _write(
             "entry": entry,
         },
     )
-    execute(db, sql.ADD_EVENT, _event_row(event))
+    db.change(sql.ADD_EVENT, _event_row(event))
 
 
 def _event_of(
@@ -202,7 +193,7 @@ def _event_row(event: RevocationEvent) -> rows.Row:
     }
 
 
-def _event(row: sqlite3.Row) -> RevocationEvent:
+def _event(row: Found) -> RevocationEvent:
     return RevocationEvent(
         sequence=row["sequence"],
         ca=row["ca"],
@@ -230,4 +221,4 @@ def _wanted(selection: Selection) -> dict[str, Any]:
     return wanted
 
 
-_: Callable[[SqliteReads, GroupCommit], Revocations] = SqliteRevocations
+_: Callable[[Reads, Writer], Revocations] = SqlRevocations

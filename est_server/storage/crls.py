@@ -1,12 +1,9 @@
-"""CRL numbers, contents and bytes in a SQLite ledger; see `est_server.ports.crl`."""
+"""CRL numbers, contents and bytes in an SQL ledger; see `est_server.ports.crl`."""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from est_server.errors import Conflict
 from est_server.ports.crl import (
@@ -21,32 +18,23 @@ from est_server.ports.crl import (
 from est_server.storage import crl_statements as sql
 from est_server.storage import revocation_statements as revocation
 from est_server.storage import rows
-from est_server.storage.sqlite_execute import execute, find, find_all
-from est_server.storage.sqlite_file import connect
-from est_server.storage.sqlite_reads import prepared, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from est_server.ports.crl import CrlKind, Crls
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
-
-Found = TypeVar("Found")
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 _PIECE = 16384  # entries that are joined at once: enough to be fast, little enough to be small
-_BUSY_FOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteCrls:
-    """`Crls` in one file, on the connections of the ledger that it is a part of."""
+class SqlCrls:
+    """`Crls` on the connections of the ledger that it is a part of."""
 
-    _path: Path
-    _reads: SqliteReads
-    _writer: GroupCommit
+    _reads: Reads
+    _writer: Writer
 
     async def add_scope(
         self, ca: str, shard: int, key_identifier: bytes, only_at: str | None = None
@@ -81,8 +69,8 @@ class SqliteCrls:
             "now": rows.stamp(at),
         }  # fmt: skip
 
-        def work(db: sqlite3.Connection) -> int:
-            if not execute(db, sql.RESERVE_NUMBER, values):
+        def work(db: Transaction) -> int:
+            if not db.change(sql.RESERVE_NUMBER, values):
                 raise Conflict("crl.number", f"CA {ca} has another CRL number than {after} by now")
             return number
 
@@ -95,23 +83,12 @@ class SqliteCrls:
     async def snapshot(
         self, ca: str, shard: int, *, now: Extent, since: Extent | None, complete: bool
     ) -> Snapshot:
-        return await self._at_one_moment(
+        return await self._reads.at_one_moment(
             lambda db: _snapshot(db, ca, shard, now, since, complete=complete)
         )
 
     async def universe(self, ca: str, *, ends_from: datetime) -> Universe:
-        return await self._at_one_moment(lambda db: _universe(db, ca, ends_from))
-
-    async def _at_one_moment(self, read: Callable[[sqlite3.Connection], Found]) -> Found:
-        def work() -> Found:
-            with closing(connect(self._path, wait=_BUSY_FOR)) as db:
-                db.execute("BEGIN")
-                return read(db)
-
-        try:
-            return await asyncio.to_thread(work)
-        except sqlite3.Error as error:
-            raise unreadable(error) from error
+        return await self._reads.at_one_moment(lambda db: _universe(db, ca, ends_from))
 
     async def publish(self, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
         await self._writer.run(lambda db: _publish(db, lists))
@@ -123,15 +100,15 @@ class SqliteCrls:
 
 
 def _add_scope(
-    db: sqlite3.Connection, ca: str, shard: int, key_identifier: bytes, only_at: str | None
+    db: Transaction, ca: str, shard: int, key_identifier: bytes, only_at: str | None
 ) -> None:
-    row = find(db, sql.SCOPE, {"of_ca": ca, "shard": shard})
+    row = db.find(sql.SCOPE, {"of_ca": ca, "shard": shard})
     if row is None:
         new = {
             "ca": ca, "crl_shard": shard, "last_number": 0, "reserved_at": None,
             "key_identifier": key_identifier, "only_at": only_at,
         }  # fmt: skip
-        execute(db, sql.ADD_SCOPE, new)
+        db.change(sql.ADD_SCOPE, new)
     elif bytes(row["key_identifier"]) != key_identifier:
         raise Conflict(
             "crl.key",
@@ -149,7 +126,7 @@ def _add_scope(
 
 
 def _snapshot(
-    db: sqlite3.Connection,
+    db: Transaction,
     ca: str,
     shard: int,
     now: Extent,
@@ -175,27 +152,27 @@ def _snapshot(
         "ended_from": ends[0],
         "ended_before": ends[1],
         "shown_after": shown[0],
-        "shown_up_to": min(shown[1], since.sequence),  # one bound: SQLite would take either
+        "shown_up_to": min(shown[1], since.sequence),  # one bound, or the planner takes either
     }
     statements = (sql.CHANGED_SINCE[whole], sql.ENDED_BETWEEN[whole], sql.SHOWN_BETWEEN[whole])
-    changed = [_entry(row) for one in statements for row in find_all(db, one, values)]
+    changed = [_entry(row) for one in statements for row in db.find_all(one, values)]
     return Snapshot(sequence, pieces, changed)
 
 
-def _last_sequence(db: sqlite3.Connection) -> int:
-    row = find(db, revocation.LAST_SEQUENCE, {})
+def _last_sequence(db: Transaction) -> int:
+    row = db.find(revocation.LAST_SEQUENCE, {})
     return 0 if row is None else int(row[0])
 
 
-def _universe(db: sqlite3.Connection, ca: str, ends_from: datetime) -> Universe:
+def _universe(db: Transaction, ca: str, ends_from: datetime) -> Universe:
     values = {"of_ca": ca, "ends_from": rows.stamp(ends_from)}
     serials, begins = {}, []
     for good, query in ((True, sql.SERIALS_GOOD), (False, sql.SERIALS_NOT_GOOD)):
-        (found,) = find_all(db, query, values)
+        (found,) = db.find_all(query, values)
         serials[good] = bytes.fromhex(found[0] or "")
         if found[1] is not None:
             begins.append(found[1])
-    for row in find_all(db, sql.SERIALS_UNDER_WAY, {"of_ca": ca}):
+    for row in db.find_all(sql.SERIALS_UNDER_WAY, {"of_ca": ca}):
         serials[row["state"] == "reserved"] += bytes.fromhex(row["serial_number"])
     return Universe(
         sequence=_last_sequence(db),
@@ -205,18 +182,11 @@ def _universe(db: sqlite3.Connection, ca: str, ends_from: datetime) -> Universe:
     )
 
 
-def _pieces(db: sqlite3.Connection, values: dict[str, Any], *, whole: bool) -> list[bytes]:
-    query, picked = prepared(sql.COMPLETE[whole])
-    cursor = db.cursor()
-    cursor.row_factory = None  # plain tuples, a million of them
-    cursor.execute(query, picked(values))
-    pieces = []
-    while found := cursor.fetchmany(_PIECE):
-        pieces.append(b"".join([entry for (entry,) in found]))
-    return pieces
+def _pieces(db: Transaction, values: dict[str, Any], *, whole: bool) -> list[bytes]:
+    return [b"".join(entries) for entries in db.column(sql.COMPLETE[whole], values, _PIECE)]
 
 
-def _entry(row: sqlite3.Row) -> Entry:
+def _entry(row: Found) -> Entry:
     return Entry(
         serial_number=int(row["serial_number"], 16),
         not_after=rows.time(row["not_after"]),
@@ -225,19 +195,19 @@ def _entry(row: sqlite3.Row) -> Entry:
     )
 
 
-def _publish(db: sqlite3.Connection, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
+def _publish(db: Transaction, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
     first = lists[0][0]
     scope = {"of_ca": first.ca, "shard": first.shard}
-    row = find(db, sql.LAST_PUBLISHED, scope)
+    row = db.find(sql.LAST_PUBLISHED, scope)
     if row is not None and int(row[0]) >= first.number:
         raise Conflict("crl.superseded", f"CRL {row[0]} of CA {first.ca} is published already")
     for crl, der in lists:
-        execute(db, sql.ADD_CRL, {**_row(crl), "der": der})
+        db.change(sql.ADD_CRL, {**_row(crl), "der": der})
         older = {**scope, "of_kind": crl.kind, "than": crl.number}
-        execute(db, sql.EMPTY_OLDER, older)
+        db.change(sql.EMPTY_OLDER, older)
         # a delta is forgotten with its successor, a complete list when it has ended
         end = rows.LATEST if crl.kind == "delta" else rows.stamp(crl.this_update)
-        execute(db, sql.DROP_ENDED, {**older, "end": end})
+        db.change(sql.DROP_ENDED, {**older, "end": end})
 
 
 def _row(crl: PublishedCrl) -> rows.Row:
@@ -257,7 +227,7 @@ def _row(crl: PublishedCrl) -> rows.Row:
     }
 
 
-def _published(row: sqlite3.Row) -> PublishedCrl:
+def _published(row: Found) -> PublishedCrl:
     return PublishedCrl(
         ca=row["ca"],
         shard=row["crl_shard"],
@@ -276,4 +246,4 @@ def _published(row: sqlite3.Row) -> PublishedCrl:
     )
 
 
-_: Callable[[Path, SqliteReads, GroupCommit], Crls] = SqliteCrls
+_: Callable[[Reads, Writer], Crls] = SqlCrls

@@ -1,9 +1,8 @@
-"""The rollovers of a SQLite ledger; see `est_server.ports.rollover`."""
+"""The rollovers of an SQL ledger; see `est_server.ports.rollover`."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,23 +11,22 @@ from est_server.errors import Conflict
 from est_server.ports.rollover import Follower, FollowerCounts, Rollover, TlsReplacement
 from est_server.storage import rollover_statements as sql
 from est_server.storage import rows
-from est_server.storage.sqlite_execute import execute, find
+from est_server.storage.transaction import UniqueBroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from est_server.ports.rollover import Rollovers, RolloverState
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteRollovers:
-    """`Rollovers` in one file, on the connections of the ledger that it is a part of."""
+class SqlRollovers:
+    """`Rollovers` on the connections of the ledger that it is a part of."""
 
-    _reads: SqliteReads
-    _writer: GroupCommit
+    _reads: Reads
+    _writer: Writer
 
     async def all(self) -> Sequence[Rollover]:
         return [_record(row) for row in await self._reads.all(sql.ROLLOVERS)]
@@ -76,10 +74,10 @@ def _of(rollover: Rollover, at: datetime) -> dict[str, Any]:
     return {"old": rollover.predecessor, "new": rollover.successor, "at": rows.stamp(at)}
 
 
-def _add(db: sqlite3.Connection, rollover: Rollover) -> None:
+def _add(db: Transaction, rollover: Rollover) -> None:
     try:
-        execute(db, sql.ADD_ROLLOVER, _row(rollover))
-    except sqlite3.IntegrityError as error:
+        db.change(sql.ADD_ROLLOVER, _row(rollover))
+    except UniqueBroken as error:
         raise Conflict(
             "rollover.open",
             f"CA {rollover.ca} has a rollover already",
@@ -88,7 +86,7 @@ def _add(db: sqlite3.Connection, rollover: Rollover) -> None:
 
 
 def _move(
-    db: sqlite3.Connection,
+    db: Transaction,
     rollover: Rollover,
     to: RolloverState,
     at: datetime,
@@ -107,19 +105,19 @@ def _move(
         "ended": stamp if to in {"retired", "aborted"} else None,
         "new_tls": _tls_text(tls or rollover.tls),
     }
-    if not execute(db, sql.MOVE_ROLLOVER, values):
+    if not db.change(sql.MOVE_ROLLOVER, values):
         raise Conflict("rollover.state", "somebody else changed this rollover meanwhile")
 
 
 def _note(
-    db: sqlite3.Connection, successor: str, identities: Sequence[str], anonymous: int, at: int
+    db: Transaction, successor: str, identities: Sequence[str], anonymous: int, at: int
 ) -> None:
     for identity in identities:
-        if find(db, sql.FETCHED, {"of_successor": successor, "who": identity}) is None:
+        if db.find(sql.FETCHED, {"of_successor": successor, "who": identity}) is None:
             row = {"successor": successor, "identity": identity, "at": at}
-            execute(db, sql.ADD_FETCH, row)
+            db.change(sql.ADD_FETCH, row)
     if anonymous:
-        execute(db, sql.COUNT_ANONYMOUS, {"of_successor": successor, "more": anonymous})
+        db.change(sql.COUNT_ANONYMOUS, {"of_successor": successor, "more": anonymous})
 
 
 def _row(rollover: Rollover) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _row(rollover: Rollover) -> dict[str, Any]:
     }
 
 
-def _record(row: sqlite3.Row) -> Rollover:
+def _record(row: Found) -> Rollover:
     content = json.loads(row["content"])
     return Rollover(
         ca=row["ca"],
@@ -186,4 +184,4 @@ def _tls(text: str | None) -> TlsReplacement | None:
     )
 
 
-_: Callable[[SqliteReads, GroupCommit], Rollovers] = SqliteRollovers
+_: Callable[[Reads, Writer], Rollovers] = SqlRollovers

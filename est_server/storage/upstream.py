@@ -1,4 +1,4 @@
-"""The cursors of upstream revocation in a SQLite ledger; see `est_server.ports.upstream`."""
+"""The cursors of upstream revocation in an SQL ledger; see `est_server.ports.upstream`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING
 from est_server.ports.upstream import UpstreamRefusal
 from est_server.storage import rows
 from est_server.storage import upstream_statements as sql
-from est_server.storage.sqlite_execute import execute, find
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
 
     from est_server.ports.upstream import UpstreamRevocations
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Reads, Transaction, Writer
 
 
-def _advance(
-    db: sqlite3.Connection, ca: str, seen: int, to: int, refusal: UpstreamRefusal | None
-) -> bool:
-    if find(db, sql.POSITION, {"of_ca": ca}) is None:
-        execute(db, sql.ADD_CURSOR, {"ca": ca, "sequence": 0})
-    if not execute(db, sql.ADVANCE, {"of_ca": ca, "seen": seen, "to": to}):
+def _advance(db: Transaction, ca: str, seen: int, to: int, refusal: UpstreamRefusal | None) -> bool:
+    if db.find(sql.POSITION, {"of_ca": ca}) is None:
+        db.change(sql.ADD_CURSOR, {"ca": ca, "sequence": 0})
+    if not db.change(sql.ADVANCE, {"of_ca": ca, "seen": seen, "to": to}):
         return False
     if refusal is not None:
         _forget(db, ca, refusal.serial_number)
@@ -35,20 +30,20 @@ def _advance(
             "reason": refusal.reason,
             "at": rows.stamp(refusal.at),
         }
-        execute(db, sql.ADD_REFUSAL, row)
+        db.change(sql.ADD_REFUSAL, row)
     return True
 
 
-def _forget(db: sqlite3.Connection, ca: str, serial_number: int) -> None:
-    execute(db, sql.DROP_REFUSAL, {"of_ca": ca, "of_serial": rows.serial(serial_number)})
+def _forget(db: Transaction, ca: str, serial_number: int) -> None:
+    db.change(sql.DROP_REFUSAL, {"of_ca": ca, "of_serial": rows.serial(serial_number)})
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteUpstream:
+class SqlUpstream:
     """An `UpstreamRevocations` on the connections of its ledger."""
 
-    reads: SqliteReads
-    writer: GroupCommit
+    reads: Reads
+    writer: Writer
 
     async def position(self, ca: str) -> int:
         row = await self.reads.one(sql.POSITION, {"of_ca": ca})
@@ -76,4 +71,4 @@ class SqliteUpstream:
         await self.writer.run(lambda db: _forget(db, ca, serial_number))
 
 
-_: Callable[[SqliteReads, GroupCommit], UpstreamRevocations] = SqliteUpstream
+_: Callable[[Reads, Writer], UpstreamRevocations] = SqlUpstream

@@ -1,4 +1,4 @@
-"""Devices' secret keys in a SQLite ledger; see `est_server.ports.device_keys`."""
+"""Devices' secret keys in an SQL ledger; see `est_server.ports.device_keys`."""
 
 from __future__ import annotations
 
@@ -9,26 +9,23 @@ from est_server.errors import Conflict, NotFound
 from est_server.ports.device_keys import DeviceKey
 from est_server.storage import device_key_statements as sql
 from est_server.storage import rows
-from est_server.storage.sqlite_execute import execute, find
 from est_server.storage.statements import DEVICE
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
 
     from est_server.ports.device_keys import DeviceKeys
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 _MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteDeviceKeys:
-    """`DeviceKeys` in one file, on the connections of the ledger that it is a part of."""
+class SqlDeviceKeys:
+    """`DeviceKeys` on the connections of the ledger that it is a part of."""
 
-    _reads: SqliteReads
-    _writer: GroupCommit
+    _reads: Reads
+    _writer: Writer
 
     async def add(self, key: DeviceKey) -> None:
         row = {
@@ -38,12 +35,12 @@ class SqliteDeviceKeys:
             "created_at": rows.stamp(key.created_at),
         }
 
-        def work(db: sqlite3.Connection) -> None:
-            if find(db, DEVICE, {"device": key.device_id}) is None:
+        def work(db: Transaction) -> None:
+            if db.find(DEVICE, {"device": key.device_id}) is None:
                 raise NotFound("device.unknown", f"there is no device {key.device_id}")
-            if find(db, sql.DEVICE_KEY, _named(key.device_id, key.key_id)) is not None:
+            if db.find(sql.DEVICE_KEY, _named(key.device_id, key.key_id)) is not None:
                 raise Conflict("device-key.exists", "the device has a key of this name already")
-            execute(db, sql.ADD_DEVICE_KEY, row)
+            db.change(sql.ADD_DEVICE_KEY, row)
 
         await self._writer.run(work)
 
@@ -57,8 +54,8 @@ class SqliteDeviceKeys:
         return [_key(row) for row in found]
 
     async def remove(self, device_id: str, key_id: bytes) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            if not execute(db, sql.REMOVE_DEVICE_KEY, _named(device_id, key_id)):
+        def work(db: Transaction) -> None:
+            if not db.change(sql.REMOVE_DEVICE_KEY, _named(device_id, key_id)):
                 raise NotFound("device-key.unknown", "the device has no key of this name")
 
         await self._writer.run(work)
@@ -68,10 +65,10 @@ def _named(device_id: str, key_id: bytes) -> dict[str, str | bytes]:
     return {"device": device_id, "named": key_id}
 
 
-def _key(row: sqlite3.Row) -> DeviceKey:
+def _key(row: Found) -> DeviceKey:
     return DeviceKey(
         row["device_id"], bytes(row["key_id"]), bytes(row["sealed"]), rows.time(row["created_at"])
     )
 
 
-_: Callable[[SqliteReads, GroupCommit], DeviceKeys] = SqliteDeviceKeys
+_: Callable[[Reads, Writer], DeviceKeys] = SqlDeviceKeys

@@ -1,6 +1,6 @@
-"""The review queue of a SQLite ledger.
+"""The review queue of an SQL ledger.
 
-The functions are parts of a shared transaction, as those in `est_server.storage.sqlite_writes`.
+The functions are parts of a shared transaction, as those in `est_server.storage.writes`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,23 @@ from est_server.errors import Conflict, NotFound
 from est_server.ports.pending import TRANSITIONS, PendingRequest, ReviewQueue
 from est_server.storage import pending_statements as sql
 from est_server.storage import rows
-from est_server.storage.sqlite_execute import execute, find, find_all
 from est_server.storage.statements import ADD_DECISION
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from est_server.ports.ledger import CertificateRecord, DecisionRecord, RequestRecord
     from est_server.ports.pending import Claim, PendingEvent, PendingRequests, PendingState
-    from est_server.storage.group_commit import GroupCommit
-    from est_server.storage.sqlite_reads import SqliteReads
+    from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 
-def claim(db: sqlite3.Connection, wanted: Claim, request_id: str, at: int) -> bool:
+def claim(db: Transaction, wanted: Claim, request_id: str, at: int) -> bool:
     """Use up the record that a reservation answers, and tell whether there is one.
 
     See `est_server.ports.pending.Claim`.
     """
-    row = find(db, sql.PENDING_OPEN_ONE, {"match_key": wanted.match_key})
+    row = db.find(sql.PENDING_OPEN_ONE, {"match_key": wanted.match_key})
     if wanted.pending_id is not None:
         if row is None or row["id"] != wanted.pending_id:
             raise _duplicate()
@@ -43,20 +40,20 @@ def claim(db: sqlite3.Connection, wanted: Claim, request_id: str, at: int) -> bo
     return True
 
 
-def finish(db: sqlite3.Connection, request_id: str, at: int) -> None:
+def finish(db: Transaction, request_id: str, at: int) -> None:
     """Note that the claim of a request has its certificate."""
-    if (row := find(db, sql.PENDING_OF_REQUEST, {"request": request_id})) is not None:
+    if (row := db.find(sql.PENDING_OF_REQUEST, {"request": request_id})) is not None:
         _move(db, row, "finish", at, request_id)
 
 
-def release(db: sqlite3.Connection, request_id: str, at: int) -> None:
+def release(db: Transaction, request_id: str, at: int) -> None:
     """Give back what a request claimed, since its CA made nothing."""
-    if (row := find(db, sql.PENDING_OF_REQUEST, {"request": request_id})) is not None:
+    if (row := db.find(sql.PENDING_OF_REQUEST, {"request": request_id})) is not None:
         _move(db, row, "return" if row["decided_by"] is None else "release", at, None)
 
 
 def _move(
-    db: sqlite3.Connection, row: sqlite3.Row, event: PendingEvent, at: int, request_id: str | None
+    db: Transaction, row: Found, event: PendingEvent, at: int, request_id: str | None
 ) -> None:
     sources, target = TRANSITIONS[event]
     if row["state"] not in sources:
@@ -65,32 +62,30 @@ def _move(
         "pending": row["id"], "from_": row["state"], "to": target, "at": at,
         "for_request": request_id,
     }  # fmt: skip
-    execute(db, sql.MOVE_PENDING, values)
+    db.change(sql.MOVE_PENDING, values)
 
 
-def _add(
-    db: sqlite3.Connection, record: PendingRequest, decision: DecisionRecord, most: int
-) -> None:
+def _add(db: Transaction, record: PendingRequest, decision: DecisionRecord, most: int) -> None:
     at = rows.stamp(record.created_at)
-    row = find(db, sql.PENDING_OPEN_ONE, {"match_key": record.match_key})
+    row = db.find(sql.PENDING_OPEN_ONE, {"match_key": record.match_key})
     if row is not None:
         if row["state"] not in TRANSITIONS["expire"][0] or row["expires_at"] > at:
             raise _duplicate()
         _move(db, row, "expire", at, None)
-    counted = find(db, sql.PENDING_OF_IDENTITY, {"asker": record.identity})
+    counted = db.find(sql.PENDING_OF_IDENTITY, {"asker": record.identity})
     if counted is not None and counted["open"] >= most:
         raise Conflict("approval.too-many", f"{most} requests of this identity wait already")
-    execute(db, ADD_DECISION, rows.decision_row(decision))
-    execute(db, sql.ADD_PENDING, _row(record))
+    db.change(ADD_DECISION, rows.decision_row(decision))
+    db.change(sql.ADD_PENDING, _row(record))
 
 
 def _review(
-    db: sqlite3.Connection,
+    db: Transaction,
     pending_id: str,
     event: Literal["approve", "deny"],
     values: dict[str, Any],
 ) -> PendingRequest:
-    row = find(db, sql.PENDING, {"pending": pending_id})
+    row = db.find(sql.PENDING, {"pending": pending_id})
     if row is None:
         raise NotFound("request.unknown", f"there is no pending request {pending_id}")
     at = values["at"]
@@ -100,17 +95,17 @@ def _review(
     until = at + row["expires_at"] - row["created_at"]
     if row["decided_at"] is not None:  # an approval is taken back: the span is the same
         until = at + row["expires_at"] - row["decided_at"]
-    execute(db, sql.REVIEW_PENDING, {**values, "pending": pending_id, "stands_until": until})
-    found = find(db, sql.PENDING, {"pending": pending_id})
+    db.change(sql.REVIEW_PENDING, {**values, "pending": pending_id, "stands_until": until})
+    found = db.find(sql.PENDING, {"pending": pending_id})
     if found is None:
         raise RuntimeError("a row vanished behind the write lock")
     return _record(found)
 
 
-def _expire(db: sqlite3.Connection, at: int) -> int:
+def _expire(db: Transaction, at: int) -> int:
     overdue = [
         row
-        for row in find_all(db, sql.PENDING_OVERDUE, {"at": at})
+        for row in db.find_all(sql.PENDING_OVERDUE, {"at": at})
         if row["state"] in TRANSITIONS["expire"][0]
     ]
     for row in overdue:
@@ -119,11 +114,11 @@ def _expire(db: sqlite3.Connection, at: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class SqlitePending:
+class SqlPending:
     """A `PendingRequests` on the connections of its ledger; the port documents its methods."""
 
-    reads: SqliteReads
-    writer: GroupCommit
+    reads: Reads
+    writer: Writer
 
     async def add(self, record: PendingRequest, decision: DecisionRecord, *, most: int) -> None:
         await self.writer.run(lambda db: _add(db, record, decision, most))
@@ -203,7 +198,7 @@ def _row(record: PendingRequest) -> rows.Row:
     }
 
 
-def _record(row: sqlite3.Row) -> PendingRequest:
+def _record(row: Found) -> PendingRequest:
     return PendingRequest(
         id=row["id"],
         state=row["state"],
@@ -232,8 +227,8 @@ def _duplicate() -> Conflict:
     return Conflict("request.duplicate", "the same request is already answered or under way")
 
 
-def _state(row: sqlite3.Row) -> Conflict:
+def _state(row: Found) -> Conflict:
     return Conflict("request.state", f"request {row['id']} is {row['state']}")
 
 
-_: Callable[[SqliteReads, GroupCommit], PendingRequests] = SqlitePending
+_: Callable[[Reads, Writer], PendingRequests] = SqlPending
