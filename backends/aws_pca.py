@@ -196,7 +196,9 @@ class AwsPcaAuthority:
         except (BackendUnavailable, BackendRejected) as error:
             return Health(ok=False, detail=error.hint or error.message)
         state = found["CertificateAuthority"].get("Status", "?")
-        return Health(ok=state == "ACTIVE", detail=f"{self._settings.arn} is {state}")
+        ok = state == "ACTIVE"
+        then = "" if ok else ", and issues nothing until its administrator makes it ACTIVE"
+        return Health(ok=ok, detail=f"{self._settings.arn} is {state}{then}")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -93,7 +93,7 @@ class MotoPca:
             made = {"Certificate": found["Certificate"].encode()}
         else:
             made = {
-                "Certificate": _pem(_certified(x509.load_pem_x509_csr(csr), under)),
+                "Certificate": _pem(certified(csr, under)),
                 "CertificateChain": _pem(under.certificate),
             }
         client.import_certificate_authority_certificate(CertificateAuthorityArn=arn, **made)
@@ -113,8 +113,9 @@ class MotoPca:
         )
 
 
-def _certified(csr: x509.CertificateSigningRequest, root: Authority) -> x509.Certificate:
-    """Return the certificate of a CA under `root`, as long as that lives."""
+def certified(pem: bytes, root: Authority) -> x509.Certificate:
+    """Return the certificate of a CA that asks for it, as long as `root` lives."""
+    csr = x509.load_pem_x509_csr(pem)
     key: Any = csr.public_key()
     issuer = root.certificate
     builder = (

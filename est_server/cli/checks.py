@@ -15,10 +15,11 @@ from cryptography import x509
 from est_server.app.authorities import Authorities
 from est_server.app.clock import system_clock
 from est_server.app.parts import ready_ledger
+from est_server.cli.doctor_cas import check_ca_expiry, check_cas
 from est_server.cli.doctor_crls import check_crls
 from est_server.cli.doctor_orders import check_orders
 from est_server.cli.nodes import running_here
-from est_server.cli.patient import Finding, Patient
+from est_server.cli.patient import Finding, Patient, expiry
 from est_server.config.configuration import load
 from est_server.config.secrets import secrets_in
 from est_server.config.server import host_and_port
@@ -29,13 +30,11 @@ from est_server.storage import open_ephemeral
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from datetime import datetime
 
     from est_server.config.configuration import Configuration
     from est_server.ports.secret import Secret
     from est_server.profiles.profile import ConfigPath
 
-_CA_SOON = timedelta(days=90)
 _TLS_SOON = timedelta(days=30)
 _SKEW = timedelta(minutes=1)
 _FEW_FILES = 4096  # a connection takes one
@@ -115,23 +114,6 @@ def _secrets(configuration: Configuration) -> Iterator[tuple[ConfigPath, Secret]
         yield from secrets_in(settings, ("cas", ca))
 
 
-async def _test_signature(patient: Patient) -> AsyncIterator[Finding]:
-    for name, error in patient.cas.broken.items():
-        yield Finding("fail", f"{name}: {error.message}", error.hint)
-    for name, authority in patient.cas.open.items():
-        health = await authority.health()
-        then = None if health.ok else f"est-server ca test-sign {name} -c {patient.path}"
-        yield Finding("ok" if health.ok else "fail", f"{name}: {health.detail}", then)
-
-
-async def _ca_expiry(patient: Patient) -> AsyncIterator[Finding]:
-    for name, authority in patient.cas.open.items():
-        certificates = authority.certificates()
-        for certificate in (certificates.issuer, *certificates.chain):
-            what = f"{name}: {certificate.subject.rfc4514_string()}"
-            yield _expiry(what, certificate, patient.now, _CA_SOON, "make its successor")
-
-
 async def _tls(patient: Patient) -> AsyncIterator[Finding]:
     listeners = patient.configuration.server.listeners
     for name, listener in (("est", listeners.est), ("admin", listeners.admin)):
@@ -142,17 +124,7 @@ async def _tls(patient: Patient) -> AsyncIterator[Finding]:
             yield Finding("fail", f"{name}: {path}: {error}", "put a PEM chain there, leaf first")
             continue
         then = f"replace {path}, then est-server config reload -c {patient.path}"
-        yield _expiry(f"{name}: {path}", leaf, patient.now, _TLS_SOON, then)
-
-
-def _expiry(
-    what: str, certificate: x509.Certificate, now: datetime, soon: timedelta, then: str
-) -> Finding:
-    end = certificate.not_valid_after_utc
-    text = f"{what} ends {end:%Y-%m-%d}"
-    if end <= now:
-        return Finding("fail", text, then)
-    return Finding("warn", text, then) if end <= now + soon else Finding("ok", text)
+        yield expiry(f"{name}: {path}", leaf, patient.now, _TLS_SOON, then)
 
 
 async def _ledger(patient: Patient) -> AsyncIterator[Finding]:
@@ -271,8 +243,8 @@ async def _files(_: Patient) -> AsyncIterator[Finding]:
 CHECKS: Mapping[str, tuple[str, Callable[[Patient], AsyncIterator[Finding]]]] = {
     "config": ("server.yaml, profiles and trust files", _config),
     "keys": ("secret files are there, readable and private", _keys),
-    "ca": ("every CA makes a test signature", _test_signature),
-    "ca-expiry": ("CA certificates end later than in 90 days", _ca_expiry),
+    "ca": ("every CA makes a test signature", check_cas),
+    "ca-expiry": ("CA certificates end later than in 90 days", check_ca_expiry),
     "tls-expiry": ("TLS certificates end later than in 30 days", _tls),
     "ledger": ("the schema fits this release; reads and writes", _ledger),
     "crl": ("revocation lists are in force, on time, and everywhere the same", check_crls),

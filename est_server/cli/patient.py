@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
+
+    from cryptography import x509
 
     from est_server.app.authorities import Authorities
     from est_server.config.configuration import Configuration
@@ -34,3 +36,14 @@ class Patient:
     cas: Authorities
     ledger: Ledger | None = None
     ledger_error: EstServerError | None = None
+
+
+def expiry(
+    what: str, certificate: x509.Certificate, now: datetime, soon: timedelta, then: str
+) -> Finding:
+    """Return what the end of `certificate` means: a warning if it comes within `soon`."""
+    end = certificate.not_valid_after_utc
+    text = f"{what} ends {end:%Y-%m-%d}"
+    if end <= now:
+        return Finding("fail", text, then)
+    return Finding("warn", text, then) if end <= now + soon else Finding("ok", text)

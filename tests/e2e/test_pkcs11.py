@@ -6,7 +6,6 @@ The long form of the kills is `make chaos`: KILLS=200.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import secrets
@@ -16,9 +15,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 from urllib.request import urlopen
 
 import aiohttp
@@ -28,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from device_world import csr, issued, post, session
 from est_process import EstServer, est_server, initialise, serving
 from pkcs11_tokens import MODULE, PIN, new_token
+from signing_processes import ready_pid, signers
 
 from est_server.storage.sqlite import SqliteLedger
 
@@ -65,24 +64,6 @@ def server(token, tmp_path_factory):
     directory = tmp_path_factory.mktemp("pkcs11") / "server"
     with serving(with_token(initialise(directory, "--interop"), token)) as running:
         yield running
-
-
-def ready_pid(server):
-    lines = (server.directory / "serve.log").read_text().splitlines()
-    [ready] = [json.loads(line) for line in lines if '"server.ready"' in line]
-    return int(ready["pid"])
-
-
-def signers(parent):
-    """Return the signing processes of a server."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            stat = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_bytes()
-            if int(stat[1]) == parent and b"backends.pkcs11_process" in command:
-                found.append(int(folder.name))
-    return found
 
 
 def openssl(*arguments):
