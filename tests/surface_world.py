@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import heapq
 import json
 import re
@@ -32,13 +33,38 @@ class Request:
     whole: bool = True
 
 
+def basic(user: str, password: str) -> bytes:
+    return b"Basic " + base64.b64encode(f"{user}:{password}".encode())
+
+
+def request(
+    target: bytes,
+    body: bytes = b"",
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    method: bytes = b"POST",
+    chunks: int = 0,
+) -> Request:
+    """Return one whole request: its length, or its chunks, are as they should be."""
+    lines = [b"%s %s HTTP/1.1" % (method, target), b"Host: localhost"]
+    lines += [b"%s: %s" % pair for pair in headers]
+    if chunks:
+        lines.append(b"Transfer-Encoding: chunked")
+        step = max(1, len(body) // chunks)
+        pieces = [body[at : at + step] for at in range(0, len(body), step)]
+        body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    elif body or method in {b"POST", b"PUT"}:
+        lines.append(b"Content-Length: %d" % len(body))
+    return Request(b"\r\n".join([*lines, b"", body]), head=method == b"HEAD")
+
+
 class Peer:
     """One client's connection, kept alive and opened again when the server has closed it."""
 
-    def __init__(self, address: str, context: ssl.SSLContext):
+    def __init__(self, address: str, context: ssl.SSLContext | None, last: bytes):
         host, _, port = address.rpartition(":")
         self._where = (host, int(port))
         self._context = context
+        self._last = last
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: Request) -> list[int]:
@@ -80,7 +106,7 @@ class Peer:
         await self.close()
         reader, writer = await self._open()
         try:
-            writer.write(octets + LAST)
+            writer.write(octets + self._last)
             await writer.drain()
             found = await reader.read()
         except OSError:
@@ -90,8 +116,9 @@ class Peer:
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is None:
+            name = None if self._context is None else "localhost"
             self._streams = await asyncio.open_connection(
-                *self._where, ssl=self._context, server_hostname="localhost"
+                *self._where, ssl=self._context, server_hostname=name
             )
         return self._streams
 
@@ -102,9 +129,8 @@ class Peer:
             writer.transport.abort()
 
 
-LAST = (
-    b"\r\n\r\nGET /.well-known/est/cacerts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-)
+def _last(target: str) -> bytes:
+    return f"\r\n\r\nGET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 
 
 def _status(block: bytes) -> int:
@@ -114,11 +140,18 @@ def _status(block: bytes) -> int:
 
 
 class Surface:
-    """A running server, asked over many connections at once."""
+    """A listener of a running server, asked over many connections at once.
 
-    def __init__(self, server, contexts: Sequence[ssl.SSLContext]):
+    Args:
+        contexts: for TLS, taken in turns; none for a listener without.
+        last: a path that is always answered.
+    """
+
+    def __init__(self, server, contexts: Sequence[ssl.SSLContext], last: str):
+        address = server.est if contexts else server.public
         self._peers = [
-            Peer(server.est, contexts[number % len(contexts)]) for number in range(CONNECTIONS)
+            Peer(address, contexts[number % len(contexts)] if contexts else None, _last(last))
+            for number in range(CONNECTIONS)
         ]
         self._log = server.directory / "serve.log"
         self._slowest: list[tuple[float, Request]] = []

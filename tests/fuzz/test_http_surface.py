@@ -16,18 +16,37 @@ from fuzzing import INPUTS, examples
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import as_body, mutated, seeds
-from surface_world import Request, Surface
+from surface_world import Request, Surface, basic, request
 
 WHOLE = seeds("csr")
-DAMAGED = WHOLE + seeds("csrattrs") + seeds("certs-only")
+CMC = seeds("cmc")
+DAMAGED = WHOLE + seeds("csrattrs") + seeds("certs-only") + CMC
 BODIES = seeds("body")
 BATCH = 20
 USER = "tester"
+PROFILE = """\
+version: 1
+labels: [{name}]
+ca: issuing
+registration: none
+authenticate: [{{credential: {{}}}}]
+reenroll: {{key: new-or-same}}
+subject: {{as_requested: true}}
+subject_alternative_names: {{as_requested: true}}
+key: {{allow: [EC-P256, EC-P384, RSA-2048+]}}
+certificate: {{lifetime: 7d, key_usage: [digitalSignature], extended_key_usage: [clientAuth]}}
+full_cmc: true
+"""
+ENROLLMENTS = ("simpleenroll", "simpleenroll", "simplereenroll")
+OTHERS = {  # each with a user of its name
+    "review": "approval: {mode: manual, retry_after: 60s}\n",
+    "keys": "server_key_generation: {algorithms: [EC-P256], encryption: optional}\n",
+}
 
 
 @pytest.fixture(scope="module")
 def server(new_server, serve, tmp_path_factory):
-    """Serve the lax profile without a label, the strict one under its own, with short timeouts."""
+    """Serve the lax profile without a label, others under theirs, with short timeouts."""
     made = new_server(tmp_path_factory.mktemp("surface") / "s", "--interop")
     with made.config.open("a") as config:
         config.write(
@@ -41,13 +60,19 @@ def server(new_server, serve, tmp_path_factory):
         "certificate: {lifetime: 7d, key_usage: [digitalSignature],"
         " extended_key_usage: [clientAuth]}\n"
     )
+    for name, more in OTHERS.items():
+        profile = made.directory / "profiles" / f"{name}.yaml"
+        profile.write_text(PROFILE.format(name=name) + more)
     with serve(made):
         yield made
 
 
 @pytest.fixture(scope="module")
-def password(server):
-    return server.credential(USER, "interop")[1]
+def users(server):
+    """Who may ask, by label: user names and passwords."""
+    tester = server.credential(USER, "interop")
+    others = {name: server.credential(name, name) for name in OTHERS}
+    return {"": tester, "interop": tester, "strict": tester, **others}
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +82,13 @@ def runner():
 
 
 @pytest.fixture(scope="module")
-def surface(server, password, runner, tmp_path_factory):
+def surface(server, users, runner, tmp_path_factory):
     """Connections of both TLS versions, with the server's own certificate and without."""
     bundle = tmp_path_factory.mktemp("own") / "own.pem"
 
     async def enroll():
         key = ec.generate_private_key(ec.SECP256R1())
-        async with session(server, (USER, password)) as client:
+        async with session(server, users[""]) as client:
             status, body, _ = await post(client, server, csr("own", key))
         assert status == 200
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -78,7 +103,7 @@ def surface(server, password, runner, tmp_path_factory):
             if own:
                 context.load_cert_chain(bundle)
             contexts.append(context)
-    found = Surface(server, contexts)
+    found = Surface(server, contexts, "/.well-known/est/cacerts")
     yield found
     runner.run(found.close())
     assert found.failures() == []
@@ -86,49 +111,28 @@ def surface(server, password, runner, tmp_path_factory):
         print(dict(sorted(found.statuses.items())))
 
 
-def basic(user: str, password: str) -> bytes:
-    return b"Basic " + base64.b64encode(f"{user}:{password}".encode())
-
-
-def request(
-    target: bytes,
-    body: bytes = b"",
-    headers: tuple[tuple[bytes, bytes], ...] = (),
-    method: bytes = b"POST",
-    chunks: int = 0,
-) -> Request:
-    """Return one whole request: its length, or its chunks, are as they should be."""
-    lines = [b"%s %s HTTP/1.1" % (method, target), b"Host: localhost"]
-    lines += [b"%s: %s" % pair for pair in headers]
-    if chunks:
-        lines.append(b"Transfer-Encoding: chunked")
-        step = max(1, len(body) // chunks)
-        pieces = [body[at : at + step] for at in range(0, len(body), step)]
-        body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
-    elif body or method in {b"POST", b"PUT"}:
-        lines.append(b"Content-Length: %d" % len(body))
-    return Request(b"\r\n".join([*lines, b"", body]), head=method == b"HEAD")
-
-
-def damaged(random: Random, password: str) -> Request:
+def damaged(random: Random, users: dict[str, tuple[str, str]]) -> Request:
     """Return an enrollment whose body is made from the vectors; some are left as they are."""
-    der = random.choice(WHOLE) if random.random() < 0.2 else mutated(random, DAMAGED)
+    operation = random.choice((*ENROLLMENTS, *ENROLLMENTS, "fullcmc", "serverkeygen"))
+    found = CMC if operation == "fullcmc" and random.random() < 0.8 else DAMAGED
+    label = random.choice(("", "", "interop", "strict", "review", "keys"))
+    if operation == "serverkeygen":
+        label = "keys"
+    der = random.choice(WHOLE) if random.random() < 0.2 else mutated(random, found)
     body = mutated(random, BODIES) if random.random() < 0.2 else as_body(random, der)
-    operation = random.choice((b"simpleenroll", b"simpleenroll", b"simplereenroll"))
-    label = random.choice((b"", b"", b"interop/", b"strict/"))
+    media = b"pkcs7-mime; smime-type=CMC-request" if operation == "fullcmc" else b"pkcs10"
     headers = (
-        (b"Content-Type", b"application/pkcs10"),
-        (b"Authorization", basic(USER, password)),
+        (b"Content-Type", b"application/" + media),
+        (b"Authorization", basic(*users[label])),
     )
-    return request(
-        b"/.well-known/est/" + label + operation, body, headers, chunks=random.choice((0, 0, 0, 3))
-    )
+    target = "/.well-known/est/" + "/".join(filter(None, (label, operation)))
+    return request(target.encode(), body, headers, chunks=random.choice((0, 0, 0, 3)))
 
 
-def test_bodies_made_from_the_vectors(surface, password, runner):
+def test_bodies_made_from_the_vectors(surface, users, runner):
     random = Random(7030)
     for _ in range(max(400, INPUTS // 2) // 400):
-        batch = [damaged(random, password) for _ in range(400)]
+        batch = [damaged(random, users) for _ in range(400)]
         runner.run(surface.ask_all("http bodies", batch))
     runner.run(surface.weigh("http bodies"))
 
@@ -146,6 +150,7 @@ LABELS = st.one_of(
     st.sampled_from(
         [b"", b"", b"interop/", b"strict/", b"default/", b"../", b"%2e%2e%2f", b"%00/"]
     ),
+    st.sampled_from([b"review/", b"keys/"]),
     st.sampled_from([b"%ff%fe/", b"%/", b"a/b/", b"x" * 200 + b"/", b"%C3%A9/", b"\xc3\xa9/"]),
     TEXTS.map(lambda text: text + b"/"),
 )
@@ -196,23 +201,23 @@ BODY = st.one_of(
 
 
 @st.composite
-def requests(draw, password):
+def requests(draw, users):
     """Draw a request that is whole, whatever is in it."""
     target = draw(PREFIXES) + draw(LABELS) + draw(OPERATIONS) + draw(QUERIES)
     headers = tuple(draw(st.lists(HEADERS, max_size=5)))
     if draw(st.booleans()):
         headers += (
             (b"Content-Type", b"application/pkcs10"),
-            (b"Authorization", basic(USER, password)),
+            (b"Authorization", basic(*users[""])),
         )
     return request(
         target, draw(BODY), headers, draw(METHODS), draw(st.sampled_from((0, 0, 0, 1, 7)))
     )
 
 
-def test_any_request(surface, password, runner):
+def test_any_request(surface, users, runner):
     @examples(15, 0.3 / BATCH)
-    @given(batch=st.lists(requests(password), min_size=BATCH, max_size=BATCH))
+    @given(batch=st.lists(requests(users), min_size=BATCH, max_size=BATCH))
     def holds(batch):
         runner.run(surface.ask_all("http requests", batch))
 
