@@ -3,6 +3,10 @@
 What a peer may send is capped before it is parsed: the header block by aiohttp's parser, the body
 here. One timer covers an idle connection and a header block that trickles in, since aiohttp starts
 it with the connection and does not restart it for partial headers; the body has its own.
+
+A server that stops drains: a connection on which a request is under way, or may be, since nothing
+was heard on it yet, gets its answer and is closed with it; one that is idle is closed at once.
+aiohttp's own way drops the rest of a body that is still arriving.
 """
 
 from __future__ import annotations
@@ -46,7 +50,28 @@ class HttpLimits:
 class _Connection(RequestHandler):
     """aiohttp's connection, with our words for a request that is not HTTP."""
 
-    __slots__ = ()
+    __slots__ = ("_heard", "_served")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._heard = self._served = False
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        super().data_received(data)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(self._manager, HttpServer) and self._manager.draining:
+            resp.force_close()
+        self._heard, self._served = bool(self._messages), True
+        return await super().finish_response(request, resp, start_time)
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is under way, or was never given the time to arrive."""
+        if self._served and not self._heard:
+            self.force_close()
 
     def handle_error(
         self,
@@ -64,14 +89,30 @@ class _Connection(RequestHandler):
         return response
 
 
-class _Server(web.Server):
+class HttpServer(web.Server):
+    """The protocols of one listener.
+
+    Attributes:
+        draining: whether every answer is the last one on its connection.
+    """
+
+    draining = False
+
     def __call__(self) -> RequestHandler:
+        """Return the protocol of a new connection."""
         return _Connection(self, loop=self._loop, **self._kwargs)
+
+    def drain(self) -> None:
+        """Close what is idle now, and everything else with its answer."""
+        self.draining = True
+        for connection in self.connections:
+            if isinstance(connection, _Connection):
+                connection.close_if_idle()
 
 
 def http_server(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], limits: HttpLimits
-) -> web.Server:
+) -> HttpServer:
     """Return a protocol factory for `loop.create_server` that hands requests to `handler`."""
     options: dict[str, Any] = {
         "keepalive_timeout": limits.idle_timeout,
@@ -82,7 +123,7 @@ def http_server(
         "auto_decompress": False,  # a body that unpacks to gigabytes is never unpacked
         "access_log": None,
     }
-    return _Server(handler, **options)
+    return HttpServer(handler, **options)
 
 
 async def read_body(request: web.BaseRequest, limits: HttpLimits) -> bytes:

@@ -47,18 +47,18 @@ class FastOcsp:
         """Return the protocol of a new connection."""
         return OcspConnection(self)
 
-    def close(self) -> None:
-        """Close every connection that is not aiohttp's."""
+    def drain(self) -> None:
+        """Close what is idle now, and everything else with its answer; aiohttp's is its own."""
         for connection in tuple(self.connections):
-            connection.close()
+            connection.drain()
 
 
 class OcspConnection(asyncio.Protocol):
     """One connection to the public listener, until aiohttp gets it."""
 
     __slots__ = (
-        "_asking", "_buffer", "_deadline", "_ended", "_fast", "_full", "_loop", "_reading",
-        "_timer", "_transport",
+        "_asking", "_buffer", "_deadline", "_draining", "_ended", "_fast", "_full", "_heard",
+        "_loop", "_reading", "_timer", "_transport",
     )  # fmt: skip
 
     def __init__(self, fast: FastOcsp) -> None:
@@ -68,6 +68,8 @@ class OcspConnection(asyncio.Protocol):
         self._full = False
         self._reading = True
         self._ended = False
+        self._heard = False
+        self._draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first request, for as long as a client may be idle."""
@@ -83,11 +85,14 @@ class OcspConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in octets of requests."""
+        self._heard = True
         if not self._buffer and self._asking is None and not self._full:
             ready = self._fast.known.again(data)
             if ready is not None:
                 self._rest()
                 self._transport.write(ready)
+                if self._draining:
+                    self._transport.close()
                 return
         self._buffer = self._buffer + data if self._buffer else data
         self._work()
@@ -107,9 +112,11 @@ class OcspConnection(asyncio.Protocol):
         self._rest()
         self._work()
 
-    def close(self) -> None:
-        """End the connection."""
-        self._transport.close()
+    def drain(self) -> None:
+        """End the connection with its answer, or now if nothing is asked and something was."""
+        self._draining = True
+        if self._heard:
+            self._read_or_wait()
 
     def _rest(self) -> None:
         """Start the time within which the next complete request has to arrive."""
@@ -153,7 +160,8 @@ class OcspConnection(asyncio.Protocol):
         self._read_or_wait()
 
     def _read_or_wait(self) -> None:
-        if self._ended and self._asking is None and not self._full:
+        over = self._ended or (self._draining and not self._buffer)
+        if over and self._asking is None and not self._full:
             self._transport.close()
         wanted = len(self._buffer) < MOST_WAITING
         if wanted != self._reading and not self._transport.is_closing():

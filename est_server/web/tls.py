@@ -33,11 +33,15 @@ class ServerTls:
 
     Args:
         context: what `est_server.web.tls_context.server_context` made.
+
+    Attributes:
+        connections: those that are not closed; the handshake of some is not complete yet.
     """
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context
         self._intermediates = Intermediates()
+        self.connections: set[TlsTransport] = set()
 
     def replace(self, context: SSL.Context) -> None:
         """Use another context, with another certificate, for the connections from now on."""
@@ -59,7 +63,12 @@ class ServerTls:
         """
         room = bytearray(ROOM)
         return lambda: TlsTransport(
-            self.connection(), protocol_factory, room, handshake_seconds, shutdown_seconds
+            self.connection(),
+            protocol_factory,
+            room,
+            handshake_seconds,
+            shutdown_seconds,
+            self.connections,
         )
 
     def connection(self) -> TlsConnection:

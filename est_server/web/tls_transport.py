@@ -39,11 +39,12 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             before anything else is received.
         handshake_seconds: after these a connection without a complete handshake is dropped.
         shutdown_seconds: how long the end waits for the peer's.
+        connections: those of its listener, among which it is until it is closed.
     """
 
     __slots__ = (
-        "_factory", "_loop", "_protocol", "_reading", "_room", "_shutdown_seconds", "_socket",
-        "_state", "_timer", "_tls",
+        "_connections", "_factory", "_loop", "_protocol", "_reading", "_room", "_shutdown_seconds",
+        "_socket", "_state", "_timer", "_tls",
     )  # fmt: skip
 
     def __init__(
@@ -53,8 +54,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         room: bytearray,
         handshake_seconds: float,
         shutdown_seconds: float,
+        connections: set[TlsTransport],
     ) -> None:
         super().__init__()
+        self._connections = connections
+        connections.add(self)
         self._tls = tls
         self._factory = protocol_factory
         self._protocol = _NOBODY
@@ -91,6 +95,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the protocol."""
         self._state = "closed"
+        self._connections.discard(self)
         self._timer.cancel()
         self._protocol.connection_lost(exc)
 

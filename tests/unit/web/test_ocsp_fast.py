@@ -143,7 +143,7 @@ async def serving(tmp_path, limits: HttpLimits = LIMITS):
         yield Site(world, known, listener.sockets[0].getsockname(), connections, fast)
     finally:
         listener.close()
-        fast.close()
+        fast.drain()
         await others.shutdown(1)
         await world.ledger.close()
 
