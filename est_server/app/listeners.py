@@ -1,84 +1,35 @@
-"""Addresses, the TLS that is spoken there, and what a label answers to everybody."""
+"""The TLS that is spoken on listeners, and what a label answers to everybody."""
 
 from __future__ import annotations
 
-import asyncio
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from est_server.config.server import host_and_port
 from est_server.errors import BackendUnavailable
 from est_server.profiles.csr_attributes import csr_attributes
 from est_server.rollover.publication import presented, published
 from est_server.web import metrics
 from est_server.web.est import Pages
-from est_server.web.http import http_server
 from est_server.web.proxies import Proxies
 from est_server.web.tls_context import server_context
 from est_server.wire.cms import certs_only
 from est_server.wire.cms_signed import Signer, SigningKey
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from contextlib import AsyncExitStack
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from aiohttp import web
 
     from est_server.config.server import EstListener, TlsListener
     from est_server.enrollment.rulebook import Rulebook
     from est_server.ports.ca import CaCertificates, CertificateAuthority
     from est_server.ports.rollover import Rollover
     from est_server.profiles.profile import Profile
-    from est_server.web.http import HttpLimits
-    from est_server.web.ocsp_fast import FastOcsp
-    from est_server.web.tls import ServerTls
 
 TlsIdentity = tuple[tuple[x509.Certificate, ...], Any]
 """Certificates, the server's own first, and its private key."""
-
-_BACKLOG = 1024
-_GRACE = 5.0  # seconds that open connections have when the server stops
-_SHUTDOWN_SECONDS = 2.0
-
-
-async def listen(
-    stack: AsyncExitStack,
-    address: str,
-    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-    limits: HttpLimits,
-    tls: tuple[ServerTls, float] | None = None,
-    before: Callable[[web.Server], FastOcsp] | None = None,
-) -> None:
-    """Serve `handler` until `stack` is closed.
-
-    Args:
-        stack: closes the listener first, then waits for its connections.
-        address: host and port.
-        handler: answers requests.
-        limits: of a connection.
-        tls: the listener's TLS and the seconds a handshake may take; None for plain HTTP.
-        before: makes what every connection meets first, which hands over to the server.
-    """
-    host, port = host_and_port(address)
-    protocols = http_server(handler, limits)
-    first = None if before is None else before(protocols)
-    factory: Callable[[], asyncio.BaseProtocol] = first or protocols
-    if tls is not None:
-        spoken, handshake_seconds = tls
-        factory = spoken.over(
-            protocols, handshake_seconds=handshake_seconds, shutdown_seconds=_SHUTDOWN_SECONDS
-        )
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(factory, host, port, backlog=_BACKLOG)
-    stack.push_async_callback(protocols.shutdown, _GRACE)
-    stack.callback(protocols.pre_shutdown)
-    if first is not None:
-        stack.callback(first.close)
-    stack.callback(listener.close)
 
 
 def tls_identity(

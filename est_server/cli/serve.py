@@ -10,6 +10,7 @@ from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption
 
 app = command_group("Run the server.")
+MOST_WORKERS = 256
 
 
 @app.command()
@@ -19,11 +20,24 @@ def serve(
         bool,
         typer.Option("--auto-migrate", help="Upgrade the ledger first; for a single node only."),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=MOST_WORKERS,
+            help="Processes that serve, under a supervisor that restarts them; default: this one.",
+        ),
+    ] = None,
 ) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
-    Example: est-server serve -c pki/server.yaml
-    """
-    from est_server.app.server import serve as run_server
+    With --workers, SIGUSR2 puts processes of the code that is on disk now in the place of the old
+    ones, and no request is lost.
 
-    run_server(config, migrate=auto_migrate)
+    Example: est-server serve -c pki/server.yaml --workers 4
+    """
+    from est_server.app.serving import serve as run_server
+
+    if code := run_server(config, migrate=auto_migrate, workers=workers):
+        raise typer.Exit(code)

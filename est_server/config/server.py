@@ -247,6 +247,10 @@ class Limits(Strict):
     idle_timeout: Timeout = Field(
         default=timedelta(seconds=30), description="without a complete request, headers included"
     )
+    drain_timeout: Timeout = Field(
+        default=timedelta(seconds=10),
+        description="that requests under way have when a process ends",
+    )
     attempts_per_user: Rate = Field(
         default=Budget(10, 300), description="failed passwords for one user name from one address"
     )

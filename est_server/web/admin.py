@@ -3,7 +3,7 @@
 GET /livez      200 while the process answers
 GET /readyz     200 when it can issue: the ledger writes, and a CA signed its last test; the body
                 names every CA that can't be used, and how to mend it
-GET /metrics    Prometheus text format
+GET /metrics    Prometheus text format; of several workers, all of them
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from est_server.errors import EstServerError
+from est_server.web import metrics
 from est_server.web.errors import Answer
 from est_server.web.http import SERVER, respond
 
@@ -32,7 +33,7 @@ class AdminEndpoint:
 
     Attributes:
         ledger: pinged by `/readyz`.
-        health: each CA's last test signature; the watcher in `est_server.app.server` renews it.
+        health: each CA's last test signature; `est_server.app.upkeep` renews it.
     """
 
     ledger: Ledger
@@ -49,7 +50,7 @@ class AdminEndpoint:
                 return await self._ready()
             case "/metrics":
                 return web.Response(
-                    body=generate_latest(),
+                    body=metrics.exposition(),
                     headers={"Content-Type": CONTENT_TYPE_LATEST, "Server": SERVER},
                 )
         return respond(Answer(404, "not-found: /livez, /readyz and /metrics are here\n"))

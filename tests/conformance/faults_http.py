@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import NameOID
 from faults import Patch, fault
 
-from est_server.app import server as app_server
+from est_server.app import est as app_est
 from est_server.enrollment import service
 from est_server.errors import Malformed, NotFound, Unauthenticated
 from est_server.web import est, est_request, http
@@ -28,7 +28,7 @@ RESPOND = est.EstEndpoint._respond
 PLAIN_RESPOND = est.respond
 ROUTE = est.route
 ENCODED = est._encoded
-PAGES_OF = app_server.pages_of
+PAGES_OF = app_est.pages_of
 CERTS_ONLY = est.certs_only
 BINARY = "application/octet-stream"
 
@@ -299,7 +299,7 @@ def cacerts(patch: Patch, change: Any) -> None:
             for label, page in PAGES_OF(*parts).items()
         }
 
-    patch(app_server, "pages_of", pages)
+    patch(app_est, "pages_of", pages)
 
 
 def _certificates(der):
@@ -555,7 +555,7 @@ def csrattrs(patch: Patch, change: Any) -> None:
             for label, page in PAGES_OF(*parts).items()
         }  # fmt: skip
 
-    patch(app_server, "pages_of", pages)
+    patch(app_est, "pages_of", pages)
 
 
 def _content(der):

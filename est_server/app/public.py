@@ -1,0 +1,111 @@
+"""What relying parties are served, put together: issuers, lists, status, the feed of events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from est_server.app.clock import system_clock
+from est_server.app.crls import open_crls
+from est_server.app.ocsp import open_ocsp
+from est_server.app.periodic import Periodic
+from est_server.revocation.feed import POLL_SECONDS as FEED_SECONDS
+from est_server.revocation.feed import Feed
+from est_server.web.feed import FeedEndpoint
+from est_server.web.ocsp import OcspEndpoint
+from est_server.web.ocsp_fast import FastOcsp
+from est_server.web.ocsp_known import KnownRequests
+from est_server.web.validation import ValidationEndpoint
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+
+    from est_server.app.listening import Listening
+    from est_server.config.configuration import Configuration
+    from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ledger import Ledger
+    from est_server.ports.rollover import Rollover
+    from est_server.web.http import HttpLimits
+
+
+class PublicSide:
+    """The public listener's content in this process.
+
+    Args:
+        configuration: as loaded.
+        authorities: every CA that is open.
+        ledger: the durable record.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        authorities: Mapping[str, CertificateAuthority],
+        ledger: Ledger,
+    ) -> None:
+        self._configuration = configuration
+        self._ledger = ledger
+        self._issuers: dict[str, bytes] = {}
+        self._ocsp = open_ocsp(ledger)
+        self._crls = open_crls(configuration, authorities, ledger)
+        public = configuration.server.listeners.public
+        streams = 0 if public is None else public.feed_streams
+        self._feed = FeedEndpoint(Feed(ledger.revocations), self._crls.described, streams)
+
+    async def start(self) -> None:
+        """Have lists and answers before anybody asks.
+
+        Raises:
+            Conflict: ``crl.key``: a CA has another key than its lists.
+        """
+        await self._crls.start()
+        await self._ocsp.start()
+        await self._feed.turn()
+
+    async def publish_for(
+        self, known: Mapping[str, CertificateAuthority], rollovers: Sequence[Rollover]
+    ) -> None:
+        """Have lists of these CAs from now on.
+
+        Raises:
+            ConfigurationError: a CA can't do what the configuration says of it.
+            BackendUnavailable: the ledger can't be written; nothing has changed.
+        """
+        await self._crls.follow(open_crls(self._configuration, known, self._ledger, rollovers))
+
+    def answer_for(
+        self, known: Mapping[str, CertificateAuthority], rollovers: Sequence[Rollover]
+    ) -> None:
+        """Tell the status of what these CAs issued from now on, and show their certificates."""
+        self._issuers.update(
+            {
+                name: authority.certificates().issuer.public_bytes(Encoding.DER)
+                for name, authority in known.items()
+            }
+        )
+        self._ocsp.follow(self._configuration, known, rollovers)
+
+    def serve(self, listening: Listening, limits: HttpLimits) -> None:
+        """Answer on the public listener."""
+        ocsp = OcspEndpoint(self._ocsp.service, limits, system_clock)
+
+        def before(others: Callable[[], asyncio.Protocol]) -> FastOcsp:
+            self._ocsp.known = KnownRequests(ocsp, self._ocsp.service.lease)
+            return FastOcsp(self._ocsp.known, others, limits.idle_timeout)
+
+        handler = ValidationEndpoint(self._issuers, self._crls.endpoint(), ocsp, self._feed).handle
+        listening.serve("public", handler, before=before)
+
+    def works(self) -> tuple[Periodic, ...]:
+        """Return what has to be done again and again."""
+        return (
+            *self._crls.works(),
+            *self._ocsp.works(),
+            Periodic("feed", FEED_SECONDS, self._feed.turn),
+        )
+
+    def close(self) -> None:
+        """End the streams, which would use up the grace."""
+        self._feed.close()
