@@ -34,7 +34,7 @@ conformance: $(VENV)/.tested
 	$(BIN)/python -m pytest tests -m case --matrix -q
 
 # beside real peers, in turns; BENCH="enroll --rounds 3" for a part of it, "-o json" for programs
-bench: PACKAGES := nginx wrk golang-cfssl softhsm2
+bench: PACKAGES := nginx wrk golang-cfssl softhsm2 gcc libc6-dev
 bench: $(VENV)/.installed peers
 	@$(BIN)/python tests/bench $(BENCH)
 

@@ -28,7 +28,8 @@ from backends.local import CertificateMaker, read_certificate, require_ca, unusa
 from backends.pkcs11_keys import TokenPublicKey, built, hash_of, padding_of, token_key, verify
 from backends.pkcs11_messages import Failed, Padding
 from backends.pkcs11_opening import opening_of
-from backends.pkcs11_signer import Signer, SignerUnavailableError
+from backends.pkcs11_session import SignerUnavailableError
+from backends.pkcs11_signer import Signer
 from backends.pkcs11_store import TokenKeyStore, open_store
 from backends.pkcs11_uri import Pkcs11Uri
 from est_server.errors import BackendRejected, BackendUnavailable
@@ -82,6 +83,9 @@ class Pkcs11Settings(Strict):
     timeout: Duration = Field(
         default=timedelta(seconds=10),
         description="for the token to open, and for a signature; then it is taken to hang",
+    )
+    sessions: int = Field(
+        default=1, ge=1, le=64, description="that sign at the same time, a process for each"
     )
 
     @model_validator(mode="before")
@@ -173,7 +177,8 @@ class Pkcs11Authority:
             return Health(ok=False, detail=error.hint or error.message)
         except SignerUnavailableError as error:
             return Health(ok=False, detail=_text(error.failed))
-        return Health(ok=True, detail=f"test signature made by token {token} and checked")
+        detail = f"test signature made by token {token} and checked, {self._signer.sessions} open"
+        return Health(ok=True, detail=detail)
 
     async def close(self) -> None:
         """End the signing process."""
@@ -252,6 +257,7 @@ class Pkcs11Backend:
             ),
             settings.timeout.total_seconds(),
             frozenset(hidden),
+            settings.sessions,
         )
         certificates = CaCertificates(issuer, chain)
         return Pkcs11Authority(context.name, public, certificates, signer, settings.rsa_padding)

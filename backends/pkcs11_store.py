@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from backends.pkcs11_keys import token_key, verify
 from backends.pkcs11_opening import opening_of
-from backends.pkcs11_signer import Signer, SignerUnavailableError
+from backends.pkcs11_session import SignerUnavailableError
+from backends.pkcs11_signer import Signer
 from est_server.errors import BackendUnavailable
 from est_server.ports.keystore import KeptKey
 

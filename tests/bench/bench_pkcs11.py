@@ -1,7 +1,9 @@
-"""Enrollments by a CA in a token (SoftHSM) beside one on the disk, in one server, OCSP going on.
+"""Enrollments by CAs in a token (SoftHSM) beside one on the disk, in one server, OCSP going on.
 
-The server's CPU includes its signing process: SoftHSM signs on this machine's own cores, which a
-device of its own would not.
+The server's CPU includes its signing processes: SoftHSM signs on this machine's own cores, which a
+device of its own would not. Such a device is behind a network and takes its time, in which it could
+sign for others: so the same token is asked once more through a module that waits 5 ms over each
+signature (`tests/slow_sign.c`), by one session and by eight.
 """
 
 from __future__ import annotations
@@ -37,6 +39,14 @@ if TYPE_CHECKING:
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN = "12345678"
+_CAS = (
+    ("router", "soft CA"),
+    ("hsm", "CA in SoftHSM"),
+    ("slow", "CA in a token of 5 ms, one session"),
+    ("slow8", "CA in a token of 5 ms, eight sessions"),
+)
+"""Label of the profile, the CA's name too; what it is."""
+_SLOW_US = "5000"
 _FLEET = 64
 _OCSP_PAUSE = 0.002
 """Seconds between two questions about a status: at most 500 a second."""
@@ -44,15 +54,18 @@ _OCSP_PAUSE = 0.002
 
 def run(options: Namespace, scratch: Path) -> Report:
     """Measure; see the module."""
-    fleet, trusted = devices.manufacture(scratch / "fleet", 2 * _FLEET)
+    fleet, trusted = devices.manufacture(scratch / "fleet", len(_CAS) * _FLEET)
     # a device stays with the profile that it enrolled under
-    disk, token = devices.Fleet(fleet.path, _FLEET), devices.Fleet(fleet.path, _FLEET, _FLEET)
+    fleets = {
+        label: devices.Fleet(fleet.path, _FLEET, number * _FLEET)
+        for number, (label, _) in enumerate(_CAS)
+    }
     _new_token(scratch / "token")
-    directory = _with_both(scratch, trusted)
+    directory = _with_all(scratch, trusted)
     with (
         running_clients(options.clients, options.threads) as clients,
         est_server(directory) as ours,
-        _status_questions(directory, ours, token),
+        _status_questions(directory, ours, fleets["hsm"]),
     ):
         found = interleave(
             [
@@ -62,20 +75,21 @@ def run(options: Namespace, scratch: Path) -> Report:
                     Traffic(
                         ours.address,
                         partial(
-                            devices.enroll, mine, ssl.TLSVersion.TLSv1_3, path, keep_alive=True
+                            devices.enroll,
+                            fleets[label],
+                            ssl.TLSVersion.TLSv1_3,
+                            f"/.well-known/est/{label}/simpleenroll",
+                            keep_alive=True,
                         ),
                         keep_alive=True,
                     ),
                     options.operations,
                 )
-                for name, mine, path in (
-                    ("soft CA", disk, "/.well-known/est/router/simpleenroll"),
-                    ("CA in SoftHSM", token, "/.well-known/est/hsm/simpleenroll"),
-                )
+                for label, name in _CAS
             ],
             options.rounds,
         )
-    soft, hsm = found
+    soft, hsm, slow, slow8 = found
     return Report(
         "pkcs11",
         f"{options.rounds} rounds of {options.operations} enrollments over kept connections, "
@@ -84,6 +98,7 @@ def run(options: Namespace, scratch: Path) -> Report:
         tuple(found),
         (
             *ratio("token / soft", hsm, soft),
+            *ratio("eight sessions / one", slow8, slow),
             *(_latency(part, share, one) for one in found for part, share in _SHARES),
         ),
     )
@@ -112,23 +127,46 @@ def _new_token(folder: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _with_both(scratch: Path, trusted: Path) -> EstDirectory:
-    """Return a server with a soft CA and one in the token, the same rules for both."""
+def _with_all(scratch: Path, trusted: Path) -> EstDirectory:
+    """Return a server with a soft CA and three in the token, the same rules for all."""
     # a renewal window would refuse certificates that are seconds old
     router = re.sub(r"\n  window:.*", "", (REPOSITORY / "profiles/router.yaml").read_text())
     trust = {"trust": {"acme-routers": str(trusted)}}
     directory = initialise(scratch / "server", {"router": router}, trust)
-    uri = f"pkcs11:token=ca?module-path={MODULE}"
-    pin = f"file:{scratch / 'token' / 'pin'}"
-    made = json.loads(
-        directory.run("ca", "init", "hsm", "--token", uri, "--pin", pin, "-o", "json")
-    )
-    written = json.loads(directory.config.read_text())
-    written["cas"]["hsm"] = made["settings"]
-    directory.config.write_text(json.dumps(written, indent=2))
-    hsm = re.sub(r"\nlabels: .*", "\nlabels: [hsm]", router).replace("\nca: issuing", "\nca: hsm")
-    (directory.path / "profiles/hsm.yaml").write_text(hsm)
+    slow = _slow_module(scratch / "token")
+    _add_ca(directory, "hsm", scratch / "token" / "pin", router)
+    _add_ca(directory, "slow", scratch / "token" / "pin", router, module=slow)
+    _add_ca(directory, "slow8", scratch / "token" / "pin", router, module=slow, sessions=8)
     return directory
+
+
+def _slow_module(folder: Path) -> str:
+    made = folder / "slow_sign.so"
+    source = REPOSITORY / "tests" / "slow_sign.c"
+    command = ("gcc", "-shared", "-fPIC", "-o", made, source, "-ldl")
+    subprocess.run(command, check=True, capture_output=True)
+    os.environ.update(SLOW_SIGN_MODULE=MODULE, SLOW_SIGN_US=_SLOW_US)
+    return str(made)
+
+
+def _add_ca(
+    directory: EstDirectory,
+    name: str,
+    pin: Path,
+    profile: str,
+    *,
+    module: str = MODULE,
+    sessions: int = 1,
+) -> None:
+    uri = f"pkcs11:token=ca?module-path={module}"
+    command = ("ca", "init", name, "--token", uri, "--pin", f"file:{pin}", "-o", "json")
+    made = json.loads(directory.run(*command))
+    written = json.loads(directory.config.read_text())
+    written["cas"][name] = {**made["settings"], "sessions": sessions}
+    directory.config.write_text(json.dumps(written, indent=2))
+    text = re.sub(r"\nlabels: .*", f"\nlabels: [{name}]", profile)
+    text = text.replace("\nca: issuing", f"\nca: {name}")
+    (directory.path / f"profiles/{name}.yaml").write_text(text)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from faults import fault, mutation
 from faults_enroll import bindings
 
-from backends import est_upstream, pkcs11_messages, pkcs11_signer, remote
+from backends import est_upstream, pkcs11_messages, pkcs11_session, remote
 from est_server.app import authorities, listeners
 from est_server.app import server as app_server
 from est_server.enrollment import appraising, asking, authenticate, key_generation, service
@@ -255,7 +255,7 @@ def the_upstream_is_asked_once(patch):
 
 @mutation("../e2e/test_pkcs11.py", 176)
 def a_signing_process_is_started_once(patch):
-    usual = pkcs11_signer.Signer._start
+    usual = pkcs11_session.Session._start
     started = set()
 
     async def start(self):
@@ -264,7 +264,7 @@ def a_signing_process_is_started_once(patch):
         started.add(id(self))
         return await usual(self)
 
-    patch(pkcs11_signer.Signer, "_start", start)
+    patch(pkcs11_session.Session, "_start", start)
 
 
 @mutation("test_cacerts.py", 50)

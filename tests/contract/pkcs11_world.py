@@ -76,7 +76,7 @@ class Pkcs11World:
                 self._token.objects.mkdir()
                 for made in self._open:
                     with suppress(AttributeError, ProcessLookupError):
-                        made._signer._process._process.kill()
+                        made._signer._sessions[0]._process._process.kill()
             case "refused":
                 self._open[-1].refuse = True
             case _:

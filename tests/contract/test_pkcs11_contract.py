@@ -134,7 +134,7 @@ async def test_who_goes_away_takes_nothing_from_the_others(ca):
     found = await asyncio.gather(*asking, return_exceptions=True)
     assert all(isinstance(one, bytes) for one in found[1::2])
     assert all(isinstance(one, asyncio.CancelledError) for one in found[::2])
-    assert ca._signer._process.waiting == 0
+    assert ca._signer._sessions[0]._process.waiting == 0
 
 
 async def test_a_signer_that_is_killed_is_not_missed(ca, started):
@@ -219,7 +219,7 @@ async def test_the_pin_is_in_no_argument_and_in_no_environment(token, started, m
             assert b"softhsm" in shown.lower() or b"pkcs11_process" in shown
             assert PIN.encode() not in shown
             assert b"TOKEN_PIN" not in shown
-        assert PIN not in repr(authority._signer._opening())
+        assert PIN not in repr(authority._signer._sessions[0]._login.opening())
     finally:
         await authority.close()
 
@@ -305,7 +305,7 @@ def test_the_signer_dies_with_its_server_whatever_it_does(token):
         "async def main():\n"
         f"    ca = Token(Path({str(token.folder)!r})).open()\n"
         "    await ca.health()\n"
-        "    pid = ca._signer._process._process.pid\n"
+        "    pid = ca._signer._sessions[0]._process._process.pid\n"
         "    os.kill(pid, signal.SIGSTOP)\n"  # as if the module hung
         "    print(pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

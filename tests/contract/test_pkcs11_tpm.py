@@ -114,8 +114,8 @@ async def test_a_tpm_makes_the_key_signs_and_comes_back_after_a_kill(token, algo
         signatures = await asyncio.gather(*map(authority.sign_tbs, texts))
         for text, signature in zip(texts, signatures, strict=True):
             verify(root.public_key(), signature, text, expected)
-        authority._signer._process._process.kill()
-        await authority._signer._process._process.wait()
+        authority._signer._sessions[0]._process._process.kill()
+        await authority._signer._sessions[0]._process._process.wait()
         flush()
         verify(root.public_key(), await authority.sign_tbs(b"x"), b"x", expected)
     finally:
