@@ -161,9 +161,9 @@ def show_(
     """Show one CA, its chain, what its backend can do, and who follows its rollover.
 
     JSON: as list, with "chain": [certificates above it], "device_keys" (empty: any),
-    "holds_signature", "local_key", "revokes", "looks_up", "repeats_for": seconds, "may_wait",
-    "own": what it decides by itself, and "followers": {"holders", "fetched", "renewed", "behind"},
-    null without a rollover.
+    "holds_signature", "local_key", "revokes", "looks_up", "prepares", "repeats_for": seconds,
+    "may_wait", "own": what it decides by itself, and "followers": {"holders", "fetched",
+    "renewed", "behind"}, null without a rollover.
 
     Example: est-server ca show issuing
     """
@@ -181,6 +181,7 @@ def show_(
                 "local_key": can.local_key,
                 "revokes": can.revokes,
                 "looks_up": can.looks_up,
+                "prepares": can.prepares,
                 "repeats_for": int(can.repeats_for.total_seconds()),
                 "may_wait": can.may_wait,
                 "own": sorted(can.own),

@@ -14,10 +14,10 @@ A parked order is asked about again until its CA can tell (`est_server.enrollmen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from est_server.ports.ca import CaCertificates, CertificateAuthority, IssuanceOrder
+    from est_server.ports.ca import CaCertificates, CertificateAuthority, IssuanceOrder, Prepares
     from est_server.ports.clock import Clock
     from est_server.ports.ledger import Ledger, RequestRecord
 
@@ -89,7 +89,10 @@ class Asking:
         """
         orders, request_id = self.ledger.orders, request.id
         try:
+            order = await self._prepared(order, request_id)
             certificate = await self.authority.issue(order)
+        except Conflict:
+            raise
         except Pending as waits:
             await self._wait(request_id, str(waits), waits.retry_after)
             raise
@@ -109,6 +112,25 @@ class Asking:
             await self.park(request_id, f"ca.failed: {type(error).__name__}", attempts)
             raise BackendUnavailable("ca.failed", "the CA gave no answer") from error
         return await self.take(order, request, certificate, record)
+
+    async def _prepared(self, order: IssuanceOrder, request_id: str) -> IssuanceOrder:
+        """Return the order with its CA's name for it, durable before it is carried out."""
+        if order.ticket is not None or not self.authority.capabilities.prepares:
+            return order
+        try:
+            ticket = await cast("Prepares", self.authority).prepare(order)
+        except BackendUnavailable as error:
+            error.nothing_issued = True
+            raise
+        try:
+            await self.ledger.orders.prepare(request_id, ticket=ticket, at=self.clock())
+        except Conflict as conflict:
+            if conflict.rule != "order.ticket":
+                raise
+            raise BackendUnavailable(
+                "ca.busy", "the CA has such an order open", retry_after=5, nothing_issued=True
+            ) from conflict
+        return replace(order, ticket=ticket)
 
     async def take(
         self,

@@ -182,4 +182,5 @@ def issuance_order(order: OpenOrder) -> IssuanceOrder:
         idempotency_token=request.id,
         csr=order.ordered.csr,
         ordered_at=request.created_at,
+        ticket=order.ticket,
     )

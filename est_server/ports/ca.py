@@ -1,9 +1,9 @@
 """The certificate authority behind enrollment.
 
 A backend is found by entry point (group ``est_server.backends``). The required port is small;
-further powers (`SignsTbs`, `Revokes`, `LooksUp`) are protocols of their own that an authority may
-implement as well, and that its `Capabilities` declare. `docs/backends.md` is the way to write one;
-the suite in `est_server.testing` holds every one to what is promised here.
+further powers (`SignsTbs`, `Revokes`, `LooksUp`, `Prepares`) are protocols of their own that an
+authority may implement as well, and that its `Capabilities` declare. `docs/backends.md` is the way
+to write one; the suite in `est_server.testing` holds every one to what is promised here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 OwnChoice = Literal["serial", "validity", "extensions"]
 """A part of a certificate that a CA fills in by its own rules, not exactly as it was ordered."""
 
+SubjectKind = Literal["any", "dns", "empty"]
+"""What a CA writes as subject: all of it, no more than one of the DNS names, or nothing."""
+
 NameKind = Literal["dns", "ip", "email", "uri", "other"]
 """A kind of subjectAltName; ``other`` is a directory name, a registered id or an otherName."""
 
@@ -45,6 +48,7 @@ class Capabilities:
             revocation lists and names who answers for it.
         revokes: True if the authority is a `Revokes`.
         looks_up: True if the authority is a `LooksUp`.
+        prepares: True if the authority is a `Prepares`; such a one looks up as well.
         repeats_for: how long after the first `issue` the same token is sure to get the same
             certificate, or the first one if none was made yet; zero if it never is.
         may_wait: True if `issue` may raise `Pending`.
@@ -55,8 +59,12 @@ class Capabilities:
             serial number, no longer validity, no further usages, purposes or CA rights. Keys and
             names are never the CA's own.
         longest_lifetime: of a certificate; None without a limit.
+        shortest_lifetime: what it gives at least, whatever was ordered; None if it does not.
+        subject: which subjects it certifies.
         name_kinds: the subjectAltNames it certifies; empty means any.
         extended_key_usages: the purposes it certifies, dotted OIDs; empty means any.
+        writes: the usages and purposes that stand in every certificate, whatever was ordered: names
+            of RFC 5280 4.2.1.3 and dotted OIDs.
         certificate_policies: whether it writes the policies it is asked for.
     """
 
@@ -66,13 +74,17 @@ class Capabilities:
     signs_tbs: bool = False
     revokes: bool = False
     looks_up: bool = False
+    prepares: bool = False
     repeats_for: timedelta = timedelta(0)
     may_wait: bool = False
     forwards_csr: bool = False
     own: frozenset[OwnChoice] = frozenset()
     longest_lifetime: timedelta | None = None
+    shortest_lifetime: timedelta | None = None
+    subject: SubjectKind = "any"
     name_kinds: frozenset[NameKind] = frozenset()
     extended_key_usages: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
     certificate_policies: bool = True
 
 
@@ -92,6 +104,8 @@ class IssuanceOrder:
         csr: DER of the PKCS #10 request. Its signature verifies where `Capabilities.forwards_csr`;
             elsewhere attributes that hold passwords may have been taken out of it.
         ordered_at: when the order was made, shortly before the CA was first asked.
+        ticket: what `Prepares.prepare` returned for it; None where nothing was prepared yet, so
+            that nothing can have been issued either.
     """
 
     plan: CertificatePlan
@@ -99,6 +113,7 @@ class IssuanceOrder:
     idempotency_token: str
     csr: bytes
     ordered_at: datetime
+    ticket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +250,26 @@ class LooksUp(Protocol):
 
         Raises:
             BackendUnavailable: it can't tell now.
+        """
+        ...
+
+
+class Prepares(Protocol):
+    """A further power: has a name for an order before it carries it out.
+
+    For a CA that keeps orders of its own, which take several steps. The name is durable before
+    `issue`, which carries out this very order, however often and by whichever process it is asked.
+    """
+
+    async def prepare(self, order: IssuanceOrder) -> str:
+        """Return the ticket: what the CA calls its own order, at most 2000 characters.
+
+        It makes no certificate, now or later. A ticket that was lost on its way is never asked
+        for again: the CA's order is left to expire.
+
+        Raises:
+            BackendRejected: as `issue`.
+            BackendUnavailable: nothing was issued, whatever `nothing_issued` says.
         """
         ...
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     from est_server.ports.ledger import CertificateRecord, RequestRecord, RequestState
 
-OrderEvent = Literal["wait", "ask", "park", "record", "reject"]
+OrderEvent = Literal["prepare", "wait", "ask", "park", "record", "reject"]
 
 TRANSITIONS: Mapping[OrderEvent, tuple[frozenset[RequestState], RequestState]] = MappingProxyType(
     {
+        # the CA has a name for it, and was not asked to carry it out yet
+        "prepare": (frozenset({"reserved"}), "reserved"),
         # the CA took the order and has not decided (`Pending`)
         "wait": (frozenset({"reserved", "parked"}), "waiting"),
         # the device came back: one process asks the CA again
@@ -82,6 +84,7 @@ class OpenOrder:
         next_at: ``waiting``: the CA is not asked before; ``parked``: when the next attempt to learn
             the outcome is due, None if only a person can tell.
         reason: why it waits or is parked.
+        ticket: what its CA calls it (`IssuanceOrder.ticket`).
     """
 
     request: RequestRecord
@@ -90,6 +93,7 @@ class OpenOrder:
     attempts: int
     next_at: datetime | None
     reason: str
+    ticket: str | None = None
 
 
 class Orders(Protocol):
@@ -123,6 +127,14 @@ class Orders(Protocol):
         """Return how many open requests each CA has: ``waiting``, ``unknown`` or ``refused``.
 
         ``refused``: its answer was not what was ordered, until a person has looked at it.
+        """
+        ...
+
+    async def prepare(self, request_id: str, *, ticket: str, at: datetime) -> None:
+        """Keep what the CA calls the order, before it is carried out; a rejected one loses it.
+
+        Raises:
+            Conflict: ``order.ticket``: another request has it, since the CA made no new order.
         """
         ...
 

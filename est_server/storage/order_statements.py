@@ -46,6 +46,7 @@ orders = Table(
     Column("replaces", Text),
     Column("attempts", Integer, nullable=False),
     Column("next_at", BigInteger),
+    Column("ticket", Text),
     Index(
         "ix_orders_match_key_request_id",
         "match_key",
@@ -58,6 +59,13 @@ orders = Table(
         "next_at",
         sqlite_where=text("next_at IS NOT NULL"),
         postgresql_where=text("next_at IS NOT NULL"),
+    ),
+    Index(
+        "uq_orders_ticket",
+        "ticket",
+        unique=True,
+        sqlite_where=text("ticket IS NOT NULL"),
+        postgresql_where=text("ticket IS NOT NULL"),
     ),
 )
 
@@ -73,7 +81,7 @@ _REJECTED: ColumnElement[str] = literal_column("'rejected'")
 ADD_ORDER = insert(orders)
 _ORDERS = select(
     requests, _c.csr.label("ordered_csr"), _c.names, _c.match_key, _c.content, _c.replaces,
-    _c.attempts, _c.next_at,
+    _c.attempts, _c.next_at, _c.ticket,
 ).join(orders, _c.request_id == _r.id)  # fmt: skip
 ORDER = _ORDERS.where(_c.request_id == _p("request"))
 ORDER_ASKED = (
@@ -125,6 +133,7 @@ def _moved(event: str) -> Update:
 
 MOVES: Mapping[str, Update] = MappingProxyType({event: _moved(event) for event in TRANSITIONS})
 OWN = update(requests).where(_r.id == _p("request")).values(node=_p("whose"))
+TICKET = update(orders).where(_c.request_id == _p("request")).values(ticket=_p("ticket"))
 NEXT = update(orders).where(_c.request_id == _p("request")).values(next_at=_p("next"))
 TAKE = (
     update(orders)

@@ -16,6 +16,7 @@ from est_server.storage import order_statements as sql
 from est_server.storage import pending, rows
 from est_server.storage import statements as base
 from est_server.storage.revocation import revoke
+from est_server.storage.transaction import UniqueBroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ def add(db: Transaction, request_id: str, ordered: Ordered, replaces: int | None
         "replaces": None if replaces is None else rows.serial(replaces),
         "attempts": 0,
         "next_at": None,
+        "ticket": None,
     }
     db.change(sql.ADD_ORDER, row)
 
@@ -56,6 +58,15 @@ def _move(
     db.change(sql.NEXT, {"request": request_id, "next": rows.stamp_or_none(next_at)})
 
 
+def _prepare(db: Transaction, request_id: str, ticket: str, at: datetime) -> None:
+    _move(db, "prepare", request_id, at)
+    try:
+        db.change(sql.TICKET, {"request": request_id, "ticket": ticket})
+    except UniqueBroken as error:
+        text = "the CA has this order open for another request"
+        raise Conflict("order.ticket", text) from error
+
+
 def _record(
     db: Transaction,
     request_id: str,
@@ -70,6 +81,7 @@ def _record(
 
 def _reject(db: Transaction, request_id: str, reason: str, at: datetime) -> None:
     _move(db, "reject", request_id, at, reason)
+    db.change(sql.TICKET, {"request": request_id, "ticket": None})
     db.change(base.FREE_KEY, {"request": request_id})
     db.change(base.GIVE_BACK, {"request": request_id})
     pending.release(db, request_id, rows.stamp(at))
@@ -140,6 +152,9 @@ class SqlOrders:
         found = await self.reads.all(sql.COUNTS)
         return {(row["ca"], row["kind"]): row["found"] for row in found}
 
+    async def prepare(self, request_id: str, *, ticket: str, at: datetime) -> None:
+        await self.writer.run(lambda db: _prepare(db, request_id, ticket, at))
+
     async def wait(self, request_id: str, *, until: datetime, reason: str, at: datetime) -> None:
         await self.writer.run(lambda db: _move(db, "wait", request_id, at, reason, until))
 
@@ -190,6 +205,7 @@ def _order(row: Found) -> OpenOrder:
         attempts=row["attempts"],
         next_at=rows.time_or_none(row["next_at"]),
         reason=row["reason"] or "",
+        ticket=row["ticket"],
     )
 
 

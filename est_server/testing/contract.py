@@ -100,11 +100,13 @@ async def _capabilities(scene: Scene) -> Outcome:
         (can.signs_tbs, ("sign_tbs", "signature_algorithm")),
         (can.revokes, ("revoke",)),
         (can.looks_up, ("find",)),
+        (can.prepares, ("prepare",)),
     ):
         for method in methods:
             assert not declared or hasattr(authority, method), f"it declares {method}"
     assert not can.holds_signature or can.local_key, "who holds a signature has the key"
     assert not (can.may_wait and can.local_key), "a key that is ours waits for nobody"
+    assert not can.prepares or can.looks_up, "what has a name can be looked up"
     known = authority.certificates()
     above = [*known.chain, known.issuer][: len(known.chain)]
     for below, issuer in zip((known.issuer, *known.chain), above, strict=False):
@@ -200,7 +202,8 @@ async def _duplicate_token(scene: Scene) -> Outcome:
         return "it promises no repeated answer"
     order = scene.desk.new_order()
     row = await scene.desk.enroll(order)
-    second, third = await asyncio.gather(*(authority.issue(order_of(order)) for _ in range(2)))
+    again = await scene.desk.written(order)
+    second, third = await asyncio.gather(*(authority.issue(again) for _ in range(2)))
     assert {second, third} == {certificate_of(row)}, "the same order, the same certificate"
     assert len(await scene.world.issued()) == 1
     return None
@@ -324,7 +327,7 @@ async def _look_up(scene: Scene) -> Outcome:
     looks_up = cast("LooksUp", authority)
     order = scene.desk.new_order()
     row = await scene.desk.enroll(order)
-    assert await looks_up.find(order_of(order)) == certificate_of(row)
+    assert await looks_up.find(await scene.desk.written(order)) == certificate_of(row)
     never = order_of(scene.desk.new_order())
     long_ago = scene.clock() - timedelta(days=30)
     assert await looks_up.find(replace(never, ordered_at=long_ago)) is None

@@ -23,6 +23,7 @@ from est_server.pki.authority import signature_hash
 from est_server.pki.keys import generate_key
 from est_server.pki.plan import CertificatePlan
 from est_server.pki.plan_names import encode_names
+from est_server.pki.usages import KEY_USAGES
 from est_server.ports.ledger import DecisionRecord, RequestRecord, Reservation
 from est_server.ports.orders import OpenOrder, Ordered
 from est_server.revocation.upstream import UpstreamRevoker
@@ -136,6 +137,10 @@ class Desk:
             self.clock.ahead += max(at - self.clock(), timedelta(0))
             await settling.turn()
 
+    async def written(self, order: OpenOrder) -> IssuanceOrder:
+        """Return what a CA is asked for an order, as it is in the ledger."""
+        return order_of(await self.ledger.orders.get(order.request.id) or order)
+
     async def revoke_upstream(self) -> None:
         """Carry the ledger's revocations to the CA."""
         revoker = UpstreamRevoker(self.ledger, self.clock)
@@ -150,23 +155,28 @@ class Desk:
 def plan_for(authority: CertificateAuthority, key: Any, now: datetime) -> CertificatePlan:
     """Return a plan that the authority's capabilities allow."""
     can, name = authority.capabilities, f"device-{secrets.token_hex(4)}"
-    names: tuple[x509.GeneralName, ...] = ()
+    lifetime = min(can.longest_lifetime or _DAY, _DAY)
+    if can.shortest_lifetime is not None:
+        lifetime = can.shortest_lifetime + _DAY
+    names: tuple[x509.DNSName, ...] = ()
     if not can.name_kinds or "dns" in can.name_kinds:
         names = (x509.DNSName(f"{name}.contract.example"),)
+        name = names[0].value if can.subject == "dns" else name
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, name)] if can.subject != "empty" else []
     purpose = ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string
     if can.extended_key_usages and purpose not in can.extended_key_usages:
         purpose = min(can.extended_key_usages)
     public = key.public_key()
     return CertificatePlan(
         ca=CA,
-        subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+        subject=x509.Name(subject),
         subject_alternative_names=names,
         spki=public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         key_algorithm=key_algorithm(public) or "",
         not_before=now - _SKEW,
-        not_after=now - _SKEW + min(can.longest_lifetime or _DAY, _DAY),
-        key_usage=("digitalSignature",),
-        extended_key_usage=(purpose,),
+        not_after=now - _SKEW + lifetime,
+        key_usage=tuple(name for name in KEY_USAGES if name in {"digitalSignature", *can.writes}),
+        extended_key_usage=tuple(sorted({purpose, *can.writes} - {*KEY_USAGES})),
     )
 
 

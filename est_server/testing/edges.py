@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 LEDGER = (
     "reserve", "reserve_and_record", "record", "settle", "presume",
 )  # fmt: skip
-ORDERS = ("wait", "ask", "park", "take", "record", "reject", "keep")
+ORDERS = ("prepare", "wait", "ask", "park", "take", "record", "reject", "keep")
 REVOCATIONS = ("revoke",)
 UPSTREAM = ("advance",)
-AUTHORITY = ("issue", "find", "revoke")
+AUTHORITY = ("prepare", "issue", "find", "revoke")
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from est_server.ports.upstream import UpstreamRefusal
 
 LATER = NOW + timedelta(minutes=1)
 QUESTION = Question(b"m" * 32, b"c" * 32)
+TICKET = "https://ca.example/order/1"
 STATES = ("reserved", "waiting", "parked", "issued", "rejected")
 
 
@@ -28,6 +29,8 @@ async def ordered(ledger, **fields):
 async def happen(ledger, event, made):
     orders, request = ledger.orders, made.request.id
     match event:
+        case "prepare":
+            await orders.prepare(request, ticket=TICKET, at=NOW)
         case "wait":
             await orders.wait(request, until=LATER, reason="ca.pending", at=NOW)
         case "ask":
@@ -150,3 +153,15 @@ async def test_a_cursor_moves_once(ledger, open_again):
     await ledger.upstream.forget_refusal("ca", 5)
     assert await other.upstream.refusals() == []
     await other.close()
+
+
+async def test_a_ticket_is_one_requests_until_it_is_rejected(ledger):
+    first, second = await ordered(ledger), await ordered(ledger)
+    await ledger.orders.prepare(first.request.id, ticket=TICKET, at=NOW)
+    assert (await ledger.orders.get(first.request.id)).ticket == TICKET
+    with pytest.raises(Conflict, match=r"order\.ticket"):
+        await ledger.orders.prepare(second.request.id, ticket=TICKET, at=NOW)
+    assert (await ledger.orders.get(second.request.id)).ticket is None
+    await ledger.orders.reject(first.request.id, reason="ca.refused", at=NOW)
+    await ledger.orders.prepare(second.request.id, ticket=TICKET, at=NOW)
+    assert (await ledger.orders.get(first.request.id)).ticket is None
