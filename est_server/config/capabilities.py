@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from est_server.errors import Problem
 from est_server.pki.keys import key_allowed
-from est_server.pki.usages import EXTENDED_KEY_USAGES
+from est_server.pki.usages import EXTENDED_KEY_USAGES, KEY_USAGES
 from est_server.ports.scalars import duration_text
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from est_server.profiles.profile import ConfigPath
 
 _KINDS = ("dns", "ip", "email", "uri")
+_NAMES = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
 Finding = tuple["ConfigPath", str, str]
 """Where in the profile, what the CA can't do, what to do about it."""
 
@@ -43,6 +44,7 @@ def check_capabilities(
 
 
 def _findings(model: ProfileModel, can: Capabilities) -> Iterator[Finding]:
+    yield from _subject(model, can)
     yield from _content(model, can)
     yield from _allowed("key.allow", model.key.allow, can.device_keys)
     usages = model.certificate.extended_key_usage
@@ -60,8 +62,33 @@ def _findings(model: ProfileModel, can: Capabilities) -> Iterator[Finding]:
         yield ("proof_of_possession", "challenge_password"), text, "use HTTP Basic, or another CA"
 
 
+def _subject(model: ProfileModel, can: Capabilities) -> Iterator[Finding]:
+    if can.subject == "any":
+        return
+    hint = "subject: {} leaves it empty"
+    if can.subject == "dns":
+        hint = "a common name that is one of the DNS names is all that it takes"
+    for name in model.subject.fields():
+        if name != "common_name" or can.subject == "empty":
+            yield ("subject", name), "writes no such attribute", hint
+
+
 def _content(model: ProfileModel, can: Capabilities) -> Iterator[Finding]:
     content = model.certificate
+    shortest = can.shortest_lifetime
+    if shortest is not None and content.lifetime - content.backdate < shortest:
+        least = duration_text(shortest + content.backdate)
+        yield ("certificate", "lifetime"), "issues for longer, whatever is ordered", f"from {least}"
+    given: dict[str, Iterable[str]] = {
+        "key_usage": content.key_usage,
+        "extended_key_usage": content.extended_key_usage,
+    }
+    for key, names in given.items():
+        known = {EXTENDED_KEY_USAGES.get(one, one) for one in names}
+        always = can.writes & {*KEY_USAGES} if key == "key_usage" else can.writes - {*KEY_USAGES}
+        if always - known:
+            missing = ", ".join(sorted(_NAMES.get(one, one) for one in always - known))
+            yield ("certificate", key), f"always writes {missing}", f"{key} has to allow it"
     if can.longest_lifetime is not None and content.lifetime > can.longest_lifetime:
         longest = duration_text(can.longest_lifetime)
         yield ("certificate", "lifetime"), "issues for no longer", f"at most {longest}"

@@ -57,6 +57,27 @@ CASES = {
         PROFILE + "subject_alternative_names: {dns: {from: device.id}}\n", "dns",
         "subject_alternative_names.dns", "ip",
     ),
+    "subject that it leaves empty": (
+        {"subject": "empty"}, PROFILE, "common_name", "subject.common_name", "empty",
+    ),
+    "attribute that it does not write": (
+        {"subject": "dns"},
+        PROFILE.replace("  common_name", "  organization: {fixed: Example}\n  common_name"),
+        "organization", "subject.organization", "common name",
+    ),
+    "lifetime that is its own": (
+        {"shortest_lifetime": timedelta(days=90)}, PROFILE, "90d", "certificate.lifetime",
+        "from 129601m",
+    ),
+    "usage that it always writes": (
+        {"writes": frozenset({"keyEncipherment", "digitalSignature"})},
+        WANTED % "key_usage: [digitalSignature]", "key_usage", "certificate.key_usage",
+        "keyEncipherment",
+    ),
+    "purpose that it always writes": (
+        {"writes": frozenset(EXTENDED_KEY_USAGES[one] for one in ("serverAuth", "clientAuth"))},
+        PROFILE, "certificate", "certificate.extended_key_usage", "writes serverAuth",
+    ),
     "a key that would be gone": (
         {"may_wait": True}, PROFILE + "server_key_generation: {}\n", "server_key_generation",
         "server_key_generation", "wait",
