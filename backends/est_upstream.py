@@ -19,17 +19,14 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    load_der_public_key,
-)
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 from pydantic import Field, model_validator
 
-from backends.remote import ClientIdentity, Remote, read_certificates, tls_context, unusable
+from backends.issuers import issuing, keep
+from backends.remote import ClientIdentity, Remote, read_certificates, tls_context
 from est_server.errors import BackendRejected, BackendUnavailable, Pending
-from est_server.pki.chain import chain_above, is_issued_by, is_self_signed
+from est_server.pki.chain import is_self_signed
 from est_server.ports.ca import (
     Backend,
     BackendContext,
@@ -43,8 +40,9 @@ from est_server.ports.scalars import Duration, Strict
 from est_server.ports.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
+
+    from cryptography import x509
 
     from backends.remote import Answer
 
@@ -113,7 +111,7 @@ class EstUpstreamAuthority:
         self._known = read_certificates(name, self._kept) if self._kept.exists() else ()
         self._remote = self._connection()
         self._before: list[Remote] = []
-        self._certificates = _issuing(self._known)
+        self._certificates = issuing(self._known)
 
     def _connection(self) -> Remote:
         settings = self._settings
@@ -183,26 +181,17 @@ class EstUpstreamAuthority:
         if answer.status != 200:
             raise self._failure(answer)
         found = tuple(read_certs_only(answer.body))
-        certificates = _issuing(found)
+        certificates = issuing(found)
         if certificates is None:
             raise self._remote.unavailable(
                 "ca.issuer", "/cacerts holds no CA certificate that issues", nothing_issued=True
             )
         if set(found) == set(self._known):
             return
-        self._keep(found)
+        keep(self._name, self._kept, found)
         self._known, self._certificates = found, certificates
         self._before.append(self._remote)  # orders may be under way on it
         self._remote = self._connection()
-
-    def _keep(self, certificates: Sequence[x509.Certificate]) -> None:
-        partial = self._kept.with_suffix(".partial")
-        try:
-            self._kept.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in certificates))
-            partial.replace(self._kept)
-        except OSError as error:
-            raise unusable(self._name, f"{self._kept.name} can't be written", str(error)) from error
 
     def _authorization(self) -> dict[str, str]:
         credential = self._settings.credential
@@ -264,31 +253,6 @@ def read_certs_only(body: bytes) -> list[x509.Certificate]:
         return load_der_pkcs7_certificates(der)
     except (binascii.Error, ValueError, TypeError):
         return []
-
-
-def _issuing(found: Sequence[x509.Certificate]) -> CaCertificates | None:
-    """Return who issues: the newest CA certificate of the heap that certifies no other CA.
-
-    Links between an old root and a new one (RFC 4210 4.4) are self-issued and never issue.
-    """
-    cas = [one for one in found if _is_ca(one)]
-    real = [one for one in cas if one.subject != one.issuer or is_self_signed(one)]
-    lowest = [
-        one for one in real if not any(is_issued_by(other, one) for other in real if other != one)
-    ]
-    if not lowest:
-        return None
-    issuer = max(lowest, key=lambda one: one.not_valid_before_utc)
-    chain = chain_above(issuer, cas)
-    return CaCertificates(issuer, chain, tuple(one for one in cas if one not in {issuer, *chain}))
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return False
-    return basic.value.ca
 
 
 def _has_key(certificate: x509.Certificate, spki: bytes) -> bool:
