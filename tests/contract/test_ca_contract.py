@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ca_worlds import (
+    AcmeWorld,
     AwsPcaWorld,
     EstForgetfulWorld,
     EstUpstreamWorld,
@@ -74,3 +75,8 @@ def _softhsm(need):
 class TestAwsPca(CaContract):
     backend = "aws_pca"
     world = AwsPcaWorld
+
+
+class TestAcmeUpstream(CaContract):
+    backend = "acme_upstream"
+    world = AcmeWorld
