@@ -5,7 +5,7 @@ DEMO := var/demo
 PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gnutls-bin default-jdk-headless libbcpkix-java libbcprov-java libbctls-java libbcutil-java nginx \
 	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2 \
-	libtpm2-pkcs11-1 opensc
+	libtpm2-pkcs11-1 opensc pebble
 
 PACKAGES += haproxy
 

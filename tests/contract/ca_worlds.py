@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, ExitStack
 from types import MappingProxyType
 
 from _pytest.monkeypatch import MonkeyPatch
-from acme_world import AcmeWorld
+from acme_world import AcmeWorld, PebbleWorld
 from counting_ca import Counting
 from fake_aws_pca import ARN, FakeAwsPca
 from fake_aws_pca import running as running_aws
@@ -228,6 +228,7 @@ class EstForgetfulWorld(EstUpstreamWorld):
 WORLDS = {
     "pkcs11": Pkcs11World,
     "acme_upstream": AcmeWorld,
+    "acme_upstream-pebble": PebbleWorld,
     "aws_pca": AwsPcaWorld,
     "est_upstream": EstUpstreamWorld,
     "est_upstream-forgets": EstForgetfulWorld,

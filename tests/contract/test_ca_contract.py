@@ -11,11 +11,13 @@ from ca_worlds import (
     ForgetfulWorld,
     GoogleCasWorld,
     OpenBaoWorld,
+    PebbleWorld,
     Pkcs11World,
     RepeatingWorld,
     ScriptedWorld,
     SoftWorld,
 )
+from pebble import PACKAGE, PROGRAM
 from pkcs11_tokens import MODULE
 
 from est_server.testing import CaContract
@@ -80,3 +82,14 @@ class TestAwsPca(CaContract):
 class TestAcmeUpstream(CaContract):
     backend = "acme_upstream"
     world = AcmeWorld
+
+
+@pytest.mark.usefixtures("_pebble")
+class TestAcmeUpstreamOnPebble(CaContract):
+    backend = "acme_upstream-pebble"
+    world = PebbleWorld
+
+
+@pytest.fixture
+def _pebble(need):
+    need(PACKAGE, PROGRAM)
