@@ -9,7 +9,7 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 
 PACKAGES += haproxy
 
-.PHONY: ca-kills ca-table run test lint interop conformance bench fuzz chaos bulk propagation peers slow clean
+.PHONY: ca-kills ca-table run test lint interop conformance bench fuzz fuzz-attestation chaos bulk propagation peers slow clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -61,6 +61,10 @@ ca-kills: $(VENV)/.tested
 # many for the HTTP surface, none slower than 50 ms of processor time; 200 kills under load
 fuzz: $(VENV)/.tested
 	FUZZ=$(or $(INPUTS),100000) $(BIN)/python -m pytest -s tests/fuzz
+
+# a coverage-guided fuzzer in each parser of evidence, ten minutes each; TARGETS for some of them
+fuzz-attestation: $(VENV)/.tested
+	$(BIN)/python tests/fuzz/coverage_guided.py --seconds $(or $(SECONDS),600) $(TARGETS)
 
 # what takes minutes and is marked so
 slow: $(VENV)/.tested

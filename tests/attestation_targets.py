@@ -70,18 +70,21 @@ def _der(tag: int, *parts: bytes) -> bytes:
     return header(tag, len(content)) + content
 
 
-def _statement(said: dict[str, bytes]) -> bytes:
+def certification(said: dict[str, bytes]) -> bytes:
+    """Return a statement with a certification."""
     parts = (said["attest"], said["signature"], said["key"])
     return _der(0x30, *(_der(4, part) for part in parts))
 
 
-def _quote(said: dict[str, bytes]) -> bytes:
+def quote(said: dict[str, bytes], *more: bytes) -> bytes:
+    """Return a statement with a quote, and `more` behind it."""
+    values = (said["registers"][at : at + 32] for at in range(0, 128, 32))
     registers = (
-        _der(0x30, _der(2, b"\x0b"), _der(2, bytes([index])), _der(4, bytes(32)))
-        for index in (0, 2, 4, 7)
+        _der(0x30, _der(2, b"\x0b"), _der(2, bytes([index])), _der(4, value))
+        for index, value in zip((0, 2, 4, 7), values, strict=True)
     )
     parts = (_der(4, said["quote"]), _der(4, said["quote_signature"]))
-    return _der(0x30, *parts, _der(0x30, *registers), _der(0x80, b"log"))
+    return _der(0x30, *parts, _der(0x30, *registers), *more)
 
 
 def _parts(*names: str) -> tuple[bytes, ...]:
@@ -110,7 +113,9 @@ TARGETS = {
     "tpm-attest": Target(parse_attest, _parts("attest", "creation", "quote")),
     "tpm-public": Target(parse_public, _parts("public", "key")),
     "tpm-signature": Target(_signature, (_ECDSA["signature"], _RSASSA["signature"])),
-    "tpm-certify": Target(parse_certify, (_statement(_ECDSA), _statement(_RSASSA))),
+    "tpm-certify": Target(parse_certify, (certification(_ECDSA), certification(_RSASSA))),
     "event-log": Target(_event_log, (booted().octets,), framed=False),
-    "tpm-quote": Target(parse_quote, (_quote(_ECDSA), _quote(_RSASSA))),
+    "tpm-quote": Target(
+        parse_quote, tuple(quote(said, _der(0x80, b"log")) for said in (_ECDSA, _RSASSA))
+    ),
 }

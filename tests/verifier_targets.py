@@ -1,0 +1,244 @@
+"""Every verifier as a whole, and what carries evidence and nonces, for the fuzzers.
+
+The TPM's evidence is what a real (software) TPM said once (`captured`). Tokens are signed anew
+around the fuzzer's claims: a device whose key the policy names may be hostile too.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import cbor2
+import tokens
+from attestation_targets import TARGETS as PARSERS
+from attestation_targets import Target, certification, quote
+from captured import NONCE, captured
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from evidence import bundle, csr_with, sequence
+
+from est_server.attestation.appraise import Asked, Finding, appraise, matches
+from est_server.attestation.chains import spki
+from est_server.attestation.eat import EatPolicy, EatSettings, EatToken
+from est_server.attestation.policy import Policy, PolicyModel, Rule
+from est_server.attestation.reading import certificate, sha256
+from est_server.attestation.signed_manifest import ManifestPolicy, SignedManifest
+from est_server.attestation.tpm2_certify import CertifyPolicy, Tpm2Certify
+from est_server.attestation.tpm2_quote import QuotePolicy, Tpm2Quote
+from est_server.attestation.tpm_policy import CertifySettings, QuoteSettings
+from est_server.attestation.x509_idevid import CONTEXT as IDEVID_CONTEXT
+from est_server.attestation.x509_idevid import IdevidPolicy, IdevidSettings, X509Idevid
+from est_server.pki.path import TrustStore
+from est_server.ports.verifier import (
+    ChallengeContext,
+    ChallengeRequest,
+    Evidence,
+    EvidenceRefused,
+    VerificationContext,
+)
+from est_server.wire.attestation import attestation_bundle, read_attestation_bundle
+from est_server.wire.freshness import read_nonce_request
+from est_server.wire.pkcs10 import parse_csr
+from est_server.wire.tpm_public import parse_public
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from est_server.ports.attestation import AttestationResult
+
+_SAID, _MAKER = captured("ecdsa"), captured("manufacturer")
+_EK = certificate(_MAKER["ecc"])
+NOW = _EK.not_valid_before_utc + timedelta(days=1)
+_POOL = (_MAKER["issuer"], _MAKER["ecc"])
+_KEPT = {"ak": _SAID["public"].hex(), "ek": sha256(spki(_EK)).hex()}
+
+# -- the whole: a request with a TPM's evidence, to a result
+
+_MODEL = PolicyModel.model_validate(
+    {"version": "1", "rules": [{"name": "key", "verifier": "c"}, {"name": "boot", "verifier": "q"}]}
+)
+_TRUST = {"maker": TrustStore("maker", (x509.load_der_x509_certificate(_MAKER["root"]),))}
+_CERTIFY = Rule(_MODEL.rules[0], Tpm2Certify(), CertifySettings(), CertifyPolicy(), _TRUST)
+_QUOTE = Rule(_MODEL.rules[1], Tpm2Quote(), QuoteSettings(), QuotePolicy(required=(7,)), _TRUST)
+POLICY = Policy("golden", "", _MODEL, (_CERTIFY, _QUOTE))
+BUNDLE = bundle(
+    [
+        (CertifySettings().statement_type, certification(_SAID)),
+        (QuoteSettings().statement_type, quote(_SAID)),
+    ],
+    [_MAKER["issuer"], _MAKER["ecc"].rstrip(b"\xff")],
+)
+
+
+def _context(rule: Rule) -> VerificationContext:
+    return VerificationContext(
+        spki=parse_public(_SAID["key"]).spki,
+        nonce=NONCE,
+        now=NOW,
+        settings=rule.settings,
+        policy=rule.policy,
+        trust=rule.trust,
+        kept=_KEPT,
+    )
+
+
+def appraised(der: bytes) -> AttestationResult:
+    """Return what a bundle comes to, from its octets, as `enrollment.appraising` does it."""
+    found = read_attestation_bundle(der)
+    evidence = [Evidence(one.type, one.stmt, found.certificates) for one in found.statements]
+    findings = []
+    for rule, one in matches(POLICY, evidence):
+        said: Any
+        try:
+            rule.verifier.nonce(one, rule.settings)
+            said = rule.verifier.verify(one, _context(rule))
+        except EvidenceRefused as refused:
+            said = refused
+        findings.append(Finding(rule, one, said))
+    return appraise(POLICY, evidence, findings, Asked(None, "device-1"), NOW)
+
+
+def _whole(rule: Rule, pool: tuple[bytes, ...] = _POOL) -> Callable[[bytes], object]:
+    def call(data: bytes) -> None:
+        evidence = Evidence("1.2.3", data, pool)
+        rule.verifier.nonce(evidence, rule.settings)
+        rule.verifier.verify(evidence, _context(rule))
+
+    return call
+
+
+def _chain(data: bytes) -> None:
+    """An endorsement certificate, beside a good statement."""
+    evidence = Evidence("1.2.3", certification(_SAID), (_MAKER["issuer"], data))
+    _CERTIFY.verifier.verify(evidence, _context(_CERTIFY))
+
+
+def _request(data: bytes) -> None:
+    attestation_bundle(parse_csr(data))
+
+
+def _challenge(data: bytes) -> None:
+    wanted = read_nonce_request(data)
+    request = ChallengeRequest(wanted.statement_type or "", wanted.info)
+    context = ChallengeContext(NONCE, NOW, CertifySettings(), CertifyPolicy(), _TRUST)
+    for rule in (_CERTIFY, _QUOTE):
+        rule.verifier.challenge(request, replace(context, policy=rule.policy))
+
+
+_ASKED = {
+    "len": 32,
+    "reqTypeInfo": {
+        "type": "2.23.133.20.1",
+        "reqInfo": {"ek": tokens.text(_MAKER["ecc"]), "ak": tokens.text(_SAID["public"])},
+    },
+}
+
+# -- tokens, of a device whose key the policy names
+
+_DEVICE = ec.derive_private_key(7, ec.SECP256R1())
+_UEID = b"\x01" + bytes(32)
+_KEYS = {_UEID.hex(): tokens.pem(_DEVICE)}
+_CLAIMS = {6: 1, 10: NONCE, 256: _UEID, 263: 2, 8: {1: tokens.cose_key(_DEVICE)}}
+_PSA = {
+    265: tokens.PSA_PROFILE, 10: NONCE, 256: _UEID, 2394: 1, 2395: 0x3000, 2396: bytes(32),
+    2397: bytes(32), 2399: [{1: "BL", 2: bytes(32), 4: "1.4", 5: bytes(32)}],
+}  # fmt: skip
+_MANIFEST = {
+    10: NONCE, 256: _UEID, 8: {1: tokens.cose_key(_DEVICE)}, 270: "edge", 271: ["1.4.2"],
+    "config_digest": "00" * 32, "sbom": "11" * 32, "config": {"/etc/a": "22" * 32},
+}  # fmt: skip
+_JSON = {"eat_nonce": tokens.text(NONCE), "ueid": tokens.text(_UEID), "dbgstat": "disabled"}
+
+
+def _token(verifier: Any, policy: Any, token: bytes) -> None:
+    evidence = Evidence("1.2.3", tokens.statement(token))
+    context = VerificationContext(tokens.spki(_DEVICE), NONCE, NOW, EatSettings(), policy)
+    verifier.nonce(evidence, context.settings)
+    verifier.verify(evidence, context)
+
+
+def _eat(data: bytes) -> None:
+    _token(EatToken(), EatPolicy(keys=_KEYS), tokens.cose(_DEVICE, data))
+
+
+def _eat_json(data: bytes) -> None:
+    signed = f"{_HEAD}.{tokens.text(data)}".encode()
+    signature = tokens.text(tokens.raw_signature(_DEVICE, signed)).encode()
+    _token(EatToken(), EatPolicy(keys=_KEYS), signed + b"." + signature)
+
+
+def _manifest(data: bytes) -> None:
+    policy = ManifestPolicy(keys=_KEYS, declared="true")
+    _token(SignedManifest(), policy, tokens.cose(_DEVICE, data))
+
+
+_HEAD = tokens.text(b'{"alg":"ES256","typ":"eat+jwt"}')
+
+# -- an IDevID's statement
+
+
+def _issued(name: str, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:
+    def named(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(x509.NameOID.SERIAL_NUMBER, text)])
+
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(named(name))
+        .issuer_name(named("maker"))
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=100))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    return builder.sign(_MAKER_KEY, SHA256())
+
+
+_MAKER_KEY = ec.derive_private_key(3, ec.SECP256R1())
+_ROOT, _LEAF = _issued("maker", _MAKER_KEY, ca=True), _issued("SN-1", _DEVICE, ca=False)
+_LEAF_DER = _LEAF.public_bytes(Encoding.DER)
+
+
+def _idevid_parts(signature: bytes) -> bytes:
+    parts = (sha256(_LEAF_DER), NONCE, signature)
+    return sequence(*(tokens.der(4, part) for part in parts))
+
+
+def _idevid(data: bytes) -> None:
+    evidence = Evidence("1.2.3", data, (_LEAF_DER,))
+    context = VerificationContext(
+        tokens.spki(_DEVICE),
+        NONCE,
+        NOW,
+        IdevidSettings(),
+        IdevidPolicy(vouches=True),
+        {"maker": TrustStore("maker", (_ROOT,))},
+    )
+    X509Idevid().nonce(evidence, context.settings)
+    X509Idevid().verify(evidence, context)
+
+
+_SIGNED = _DEVICE.sign(IDEVID_CONTEXT + NONCE + sha256(tokens.spki(_DEVICE)), ec.ECDSA(SHA256()))
+
+TARGETS = {
+    **PARSERS,
+    "bundle": Target(read_attestation_bundle, (BUNDLE,)),
+    "request": Target(_request, (csr_with(BUNDLE),)),
+    "nonce-request": Target(
+        read_nonce_request, (json.dumps(_ASKED).encode(), b'{"len":8}'), framed=False
+    ),
+    "tpm-challenge": Target(_challenge, (json.dumps(_ASKED).encode(),)),
+    "ek-chain": Target(_chain, (_MAKER["ecc"],), framed=False),
+    "tpm2-certify": Target(_whole(_CERTIFY), (certification(_SAID),)),
+    "tpm2-quote": Target(_whole(_QUOTE), (quote(_SAID),)),
+    "appraisal": Target(appraised, (BUNDLE,)),
+    "eat-claims": Target(_eat, (cbor2.dumps(_CLAIMS), cbor2.dumps(_PSA))),
+    "eat-json-claims": Target(_eat_json, (json.dumps(_JSON).encode(),)),
+    "signed-manifest": Target(_manifest, (cbor2.dumps(_MANIFEST),)),
+    "x509-idevid": Target(_idevid, (_idevid_parts(_SIGNED),)),
+}
