@@ -114,13 +114,16 @@ def rulebook_of(
     )
 
 
-def ready_ledger(configuration: Configuration, *, migrate: bool, node: str = "") -> Ledger:
+def ready_ledger(
+    configuration: Configuration, *, migrate: bool, node: str = "", actor: str = "est-server"
+) -> Ledger:
     """Open the ledger, whose schema must fit this release.
 
     Args:
         configuration: names it.
         migrate: whether its schema is brought up to this release.
         node: the server process whose reservations these will be; empty for a command.
+        actor: whose acts these are in the audit log, where the acts themselves don't say.
 
     Raises:
         BackendUnavailable: ``ledger.schema``; the hint names the command.
@@ -133,4 +136,4 @@ def ready_ledger(configuration: Configuration, *, migrate: bool, node: str = "")
             f"the ledger has schema {status.current or 'none'}, this release needs {status.head}",
             hint="est-server db upgrade -c server.yaml",
         )
-    return open_ledger(configuration.server.state.ledger, configuration.base, node)
+    return open_ledger(configuration.server.state.ledger, configuration.base, node, actor)

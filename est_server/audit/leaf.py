@@ -9,10 +9,10 @@
 It is JSON in UTF-8 with sorted keys and nothing between them, so that an act has one encoding. A
 value is null, a number or a text; octets are the text ``sha256:`` and the hash of them.
 
-`sha256` covers the row's fixed columns in the order of `est_server.audit.rows`: the hash of the
-JSON array of their values. `marks` has four hexadecimal digits for each of these columns, the end
-of a CRC-32 of its JSON. They prove nothing; once the hash tells that a row was altered, they tell
-where.
+`sha256` covers the row's fixed columns in the order of `est_server.audit.rows`: their lengths in
+octets, decimal, with commas between them (``-`` for a null), a newline, and their values; a number
+is its decimal text. `marks` has four hexadecimal digits for each of these columns, the end of the
+value's CRC-32. They prove nothing; once the hash tells that a row was altered, they tell where.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from binascii import crc32
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from struct import pack
 from typing import TYPE_CHECKING, Any
 
 from est_server.errors import Malformed
@@ -34,6 +35,7 @@ Value = str | int | None
 
 MOST_OCTETS = 1 << 20
 _MARK = 4
+_PLAIN = (str, int)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -83,25 +85,39 @@ class Leaf:
 
 def value_of(column: Any) -> Value:
     """Return a column's value as leaves have it."""
-    if isinstance(column, bytes | memoryview):
-        return f"sha256:{sha256(column).hexdigest()}"
     found: Value = column
-    return found
+    if column is None or type(column) in _PLAIN:
+        return found
+    return f"sha256:{sha256(column).hexdigest()}"
 
 
-def digest_and_marks(values: Sequence[Value]) -> tuple[bytes, str]:
-    """Return the hash of the fixed columns' values, and the mark of each."""
-    texts = [_dumps(value).encode() for value in values]
-    marks = "".join([f"{crc32(text) & 0xFFFF:04x}" for text in texts])
-    return sha256(b"[" + b",".join(texts) + b"]").digest(), marks
+def digest_and_marks(columns: Sequence[Any]) -> tuple[bytes, str]:
+    """Return the hash of the fixed columns, and the mark of each.
+
+    Raises:
+        UnicodeEncodeError: a text holds a lone surrogate.
+    """
+    found = [
+        one.encode() if type(one) is str else b"" if one is None else _octets(one)
+        for one in columns
+    ]
+    lengths = [
+        "-" if one is None else str(len(had)) for one, had in zip(columns, found, strict=True)
+    ]
+    marks = pack(f">{len(found)}H", *[crc32(one) & 0xFFFF for one in found]).hex()
+    return sha256(b"%b\n%b" % (",".join(lengths).encode(), b"".join(found))).digest(), marks
 
 
-def altered(marks: str, values: Sequence[Value]) -> list[int]:
+def _octets(column: Any) -> bytes:
+    return b"%d" % column if type(column) is int else bytes(column)
+
+
+def altered(marks: str, columns: Sequence[Any]) -> list[int]:
     """Return the places of columns that don't have their mark any more."""
-    _, found = digest_and_marks(values)
+    _, found = digest_and_marks(columns)
     return [
         place
-        for place in range(len(values))
+        for place in range(len(columns))
         if found[place * _MARK : (place + 1) * _MARK] != marks[place * _MARK : (place + 1) * _MARK]
     ]
 
@@ -176,7 +192,7 @@ def _row(value: Any) -> LeafRow:
     if not _MARKS.fullmatch(marks):
         raise _malformed("marks")
     for item in plain.values():
-        if item is not None and type(item) not in {str, int}:
+        if item is not None and type(item) not in _PLAIN:
             raise _malformed("a value")
     return LeafRow(
         table=_text(value["table"]),
@@ -196,7 +212,7 @@ def _text(value: Any) -> str:
 
 def _time_text(at: int) -> str:
     time = _EPOCH + timedelta(microseconds=at)
-    return time.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return f"{time:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _malformed(what: str) -> Malformed:

@@ -46,10 +46,11 @@ async def opened(config: Path) -> AsyncIterator[tuple[Configuration, Ledger]]:
         BackendUnavailable: the ledger is not there, or its schema is another release's.
     """
     from est_server.app.parts import ready_ledger
+    from est_server.cli.operator import operator
     from est_server.config.configuration import load
 
     configuration = load(config)
-    ledger = ready_ledger(configuration, migrate=False)
+    ledger = ready_ledger(configuration, migrate=False, actor=operator())
     try:
         yield configuration, ledger
     finally:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.ports.appraisals import Appraisals
+    from est_server.ports.audit import AuditLog
     from est_server.ports.crl import Crls
     from est_server.ports.device_keys import DeviceKeys
     from est_server.ports.nonces import Nonces
@@ -227,6 +228,11 @@ class NodeStatus:
 
 class Ledger(Protocol):
     """Devices, credentials, requests, decisions, certificates and their revocation, durably."""
+
+    @property
+    def audit(self) -> AuditLog:
+        """The record of what was done, provably unchanged."""
+        ...
 
     @property
     def pending(self) -> PendingRequests:

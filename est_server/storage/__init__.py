@@ -27,13 +27,14 @@ def sqlite_path(url: str, base: Path) -> Path:
     return base / url.removeprefix(SQLITE)
 
 
-def open_ledger(url: str, base: Path, node: str = "") -> Ledger:
+def open_ledger(url: str, base: Path, node: str = "", actor: str = "est-server") -> Ledger:
     """Return the ledger behind `url`; its schema must be there already.
 
     Args:
         url: from server.yaml.
         base: server.yaml's folder.
         node: the server process whose reservations these will be; empty for a command.
+        actor: whose acts these are in the audit log, where the acts themselves don't say.
 
     Raises:
         ValueError: as in `sqlite_path`.
@@ -41,7 +42,7 @@ def open_ledger(url: str, base: Path, node: str = "") -> Ledger:
     """
     from est_server.storage.sqlite import SqliteLedger  # noqa: PLC0415 - only what is used loads
 
-    return SqliteLedger(sqlite_path(url, base), node)
+    return SqliteLedger(sqlite_path(url, base), node, actor)
 
 
 def open_ephemeral(url: str) -> Ephemeral:

@@ -8,6 +8,8 @@ from est_server.storage import rows
 from est_server.storage import statements as sql
 from est_server.storage import writes as write
 from est_server.storage.appraisals import SqlAppraisals
+from est_server.storage.audit import SqlAudit
+from est_server.storage.audit_writer import AuditedWriter
 from est_server.storage.crls import SqlCrls
 from est_server.storage.device_keys import SqlDeviceKeys
 from est_server.storage.nonces import SqlNonces
@@ -44,12 +46,15 @@ class SqlLedger:
         reads: of one database.
         writer: of the same; `est_server.storage.schema` has made its tables.
         node: whose reservations these are, as in `NodeStatus`; empty for a command.
+        actor: whose acts these are in the audit log, where the acts themselves don't say.
     """
 
-    def __init__(self, reads: Reads, writer: Writer, node: str) -> None:
+    def __init__(self, reads: Reads, writer: Writer, node: str, actor: str = "est-server") -> None:
+        writer = AuditedWriter(writer, actor)
         self._node = node
         self._reads = reads
         self._writer = writer
+        self.audit = SqlAudit(reads, writer, actor)
         self.device_keys = SqlDeviceKeys(reads, writer)
         self.appraisals = SqlAppraisals(reads, writer)
         self.nonces = SqlNonces(reads, writer)

@@ -28,12 +28,13 @@ class SqliteLedger(SqlLedger):
     Args:
         path: the file; `est_server.storage.schema` has made its tables.
         node: whose reservations these are, as in `NodeStatus`; empty for a command.
+        actor: whose acts these are in the audit log, where the acts themselves don't say.
 
     Raises:
         BackendUnavailable: ``ledger.unavailable``: the file can't be opened.
     """
 
-    def __init__(self, path: Path, node: str = "") -> None:
+    def __init__(self, path: Path, node: str = "", actor: str = "est-server") -> None:
         try:
             make_private(path)
             reads = SqliteReads(path)
@@ -41,7 +42,7 @@ class SqliteLedger(SqlLedger):
             raise BackendUnavailable(
                 "ledger.unavailable", "the ledger can't be opened", hint=f"{path}: {error}"
             ) from error
-        super().__init__(reads, GroupCommit(lambda: connect(path)), node)
+        super().__init__(reads, GroupCommit(lambda: connect(path)), node, actor)
 
 
 _: Callable[[Path], Ledger] = SqliteLedger

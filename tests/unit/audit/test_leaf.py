@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from binascii import crc32
 from contextlib import suppress
 from hashlib import sha256
 
@@ -52,9 +53,12 @@ def test_reads_what_it_writes(leaf):
 
 
 def test_has_the_documented_form():
-    digest, marks = digest_and_marks(["d_1", None, 7, value_of(b"csr")])
-    text = f'["d_1",null,7,"sha256:{sha256(b"csr").hexdigest()}"]'
-    assert digest == sha256(text.encode()).digest()
+    digest, marks = digest_and_marks(["d_1", None, 7, b"csr", ""])
+    assert digest == sha256(b"3,-,1,3,0\nd_17csr").digest()
+    assert marks == "".join(
+        f"{crc32(one) & 0xFFFF:04x}" for one in (b"d_1", b"", b"7", b"csr", b"")
+    )
+    assert value_of(b"csr") == f"sha256:{sha256(b'csr').hexdigest()}"
     leaf = Leaf("decided", "SN-1", 1_000_001, (
         LeafRow("decisions", ("d_1",), digest, marks, {"verdict": "deny"}),
     ))  # fmt: skip
