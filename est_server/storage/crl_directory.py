@@ -94,7 +94,7 @@ def replace_durably(path: Path, content: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -114,7 +114,12 @@ def write_durably(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Return once the disk has the names in a directory.
+
+    Raises:
+        OSError: it can't.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -48,6 +48,12 @@ _REASONS = {
     "privilegeWithdrawn": "privilege_withdrawn",
     "removeFromCRL": "remove_from_crl",
 }
+_NAMES = {found: name for name, found in _REASONS.items()}
+
+
+def reason_name(read: str) -> str:
+    """Return the name in RFC 5280 5.3.1 of a reason as `crl_reading` has it."""
+    return _NAMES.get(read, "unspecified")
 
 
 @dataclass(frozen=True, slots=True)
