@@ -7,7 +7,7 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2 \
 	libtpm2-pkcs11-1 opensc pebble
 
-PACKAGES += haproxy
+PACKAGES += haproxy redis-server
 
 .PHONY: ca-kills ca-table run test lint interop conformance bench fuzz fuzz-attestation chaos bulk propagation peers slow clean
 

@@ -14,6 +14,7 @@ from est_server.errors import ConfigurationError, Problem
 from est_server.pki.authority import authority_key_identifier
 from est_server.pki.plan import SHARD, Pointers
 from est_server.ports.crl import COMPLETE, crl_file
+from est_server.ports.ephemeral import REVOCATIONS
 from est_server.revocation.compact import CompactSetIssuer
 from est_server.revocation.issuer import CrlIssuer
 from est_server.revocation.publisher import CrlPublisher
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from est_server.config.configuration import Configuration
     from est_server.ports.ca import CertificateAuthority, SignsTbs
     from est_server.ports.crl import CrlKind
+    from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
     from est_server.revocation.publisher import Publication
@@ -188,10 +190,10 @@ class Crls:
         for mine, its in ((self.publisher, fresh.publisher), (self.compact, fresh.compact)):
             mine.issuers, mine.outlets = its.issuers, its.outlets
 
-    def works(self) -> tuple[Periodic, ...]:
-        """Return what has to be done again and again."""
+    def works(self, ephemeral: Ephemeral) -> tuple[Periodic, ...]:
+        """Return what has to be done again and again, and sooner when a revocation is told."""
         return (
-            Periodic("crl", _TURN_SECONDS, self._turn),
+            Periodic("crl", _TURN_SECONDS, self._turn, ephemeral.wakes(REVOCATIONS)),
             Periodic("compact set", _COMPACT_TURN_SECONDS, self._compact_turn),
         )
 

@@ -11,6 +11,7 @@ from est_server.app.clock import system_clock
 from est_server.app.periodic import Periodic
 from est_server.enrollment.responder import issue_responder
 from est_server.errors import EstServerError
+from est_server.ports.ephemeral import REVOCATIONS
 from est_server.revocation.follower import POLL_SECONDS, EventFollower
 from est_server.revocation.ocsp import CaAnswers, OcspService
 from est_server.revocation.ocsp_memory import AnswerMemory, Lease
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from est_server.config.configuration import Configuration
     from est_server.pki.plan import CertificatePlan
     from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.revocation import RevocationEvent
     from est_server.ports.rollover import Rollover
@@ -108,10 +110,10 @@ class Ocsp:
             service.add(name, ca)
             self.follower.followers[name] = ca.follows()
 
-    def works(self) -> tuple[Periodic, ...]:
-        """Return what has to be done again and again."""
+    def works(self, ephemeral: Ephemeral) -> tuple[Periodic, ...]:
+        """Return what has to be done again and again, and sooner when a revocation is told."""
         return (
-            Periodic("ocsp-follow", POLL_SECONDS, self._look),
+            Periodic("ocsp-follow", POLL_SECONDS, self._look, ephemeral.wakes(REVOCATIONS)),
             Periodic("ocsp-refresh", _REFRESH_SECONDS, self._refresh),
             Periodic("ocsp-responders", _RESPONDER_SECONDS, self._renew),
         )

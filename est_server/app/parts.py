@@ -16,7 +16,7 @@ from est_server.errors import BackendUnavailable
 from est_server.pki.path import PathValidator
 from est_server.profiles.profile import Issuer
 from est_server.rollover.publication import issuing_name
-from est_server.storage import open_ledger, sqlite_path
+from est_server.storage import open_ephemeral, open_ledger, sqlite_path
 from est_server.storage.schema import schema_status, upgrade_schema
 from est_server.web.ocsp import PATH as OCSP_PATH
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from est_server.config.configuration import Configuration
     from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
 
@@ -112,6 +113,26 @@ def rulebook_of(
             server.limits.nonces_per_address,
         ),
     )
+
+
+def ready_ephemeral(configuration: Configuration) -> Ephemeral:
+    """Open the ephemeral store.
+
+    Raises:
+        BackendUnavailable: ``ephemeral.password``: it can't be read.
+    """
+    state = configuration.server.state
+    password = None
+    if state.ephemeral_password is not None:
+        try:
+            password = state.ephemeral_password.read(configuration.base).decode()
+        except (OSError, ValueError) as error:
+            raise BackendUnavailable(
+                "ephemeral.password",
+                f"the password of Redis can't be read: {error}",
+                hint=f"check state.ephemeral_password, {state.ephemeral_password.reference}",
+            ) from error
+    return open_ephemeral(state.ephemeral, password)
 
 
 def ready_ledger(

@@ -18,6 +18,8 @@ from est_server.errors import BackendUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from est_server.ports.ephemeral import Wakes
+
 log = structlog.get_logger("periodic")
 
 
@@ -29,11 +31,13 @@ class Periodic:
         name: what the log calls it.
         seconds: the pause between the end of one turn and the start of the next.
         work: one turn.
+        wakes: what ends a pause before its time; None if nothing does.
     """
 
     name: str
     seconds: float
     work: Callable[[], Awaitable[None]]
+    wakes: Wakes | None = None
 
 
 @asynccontextmanager
@@ -50,7 +54,10 @@ async def running(works: Sequence[Periodic]) -> AsyncIterator[None]:
 
 async def _repeat(work: Periodic) -> None:
     while True:
-        await asyncio.sleep(work.seconds)
+        if work.wakes is None:
+            await asyncio.sleep(work.seconds)
+        else:
+            await work.wakes.wait(work.seconds)
         try:
             await work.work()
         except BackendUnavailable as error:

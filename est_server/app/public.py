@@ -10,6 +10,7 @@ from est_server.app.clock import system_clock
 from est_server.app.crls import open_crls
 from est_server.app.ocsp import open_ocsp
 from est_server.app.periodic import Periodic
+from est_server.ports.ephemeral import REVOCATIONS
 from est_server.revocation.feed import POLL_SECONDS as FEED_SECONDS
 from est_server.revocation.feed import Feed
 from est_server.web.feed import FeedEndpoint
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from est_server.app.listening import Listening
     from est_server.config.configuration import Configuration
     from est_server.ports.ca import CertificateAuthority
+    from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
     from est_server.web.http import HttpLimits
@@ -98,12 +100,12 @@ class PublicSide:
         handler = ValidationEndpoint(self._issuers, self._crls.endpoint(), ocsp, self._feed).handle
         listening.serve("public", handler, before=before)
 
-    def works(self) -> tuple[Periodic, ...]:
-        """Return what has to be done again and again."""
+    def works(self, ephemeral: Ephemeral) -> tuple[Periodic, ...]:
+        """Return what has to be done again and again, and sooner when a revocation is told."""
         return (
-            *self._crls.works(),
-            *self._ocsp.works(),
-            Periodic("feed", FEED_SECONDS, self._feed.turn),
+            *self._crls.works(ephemeral),
+            *self._ocsp.works(ephemeral),
+            Periodic("feed", FEED_SECONDS, self._feed.turn, ephemeral.wakes(REVOCATIONS)),
         )
 
     def close(self) -> None:

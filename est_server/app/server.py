@@ -18,7 +18,7 @@ from est_server.app.following import to_follow
 from est_server.app.listeners import tls_context, tls_identity
 from est_server.app.listening import ALONE, SHARED, Listening
 from est_server.app.node import Node
-from est_server.app.parts import ready_ledger
+from est_server.app.parts import ready_ephemeral, ready_ledger
 from est_server.app.periodic import Periodic, running
 from est_server.app.public import PublicSide
 from est_server.app.sockets import bind
@@ -27,8 +27,8 @@ from est_server.config.configuration import load
 from est_server.config.logs import configure_logs
 from est_server.enrollment.supersede import supersede_due
 from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
+from est_server.ports.ephemeral import REVOCATIONS
 from est_server.rollover.publication import summary
-from est_server.storage import open_ephemeral
 from est_server.web import metrics
 from est_server.web.admin import AdminEndpoint
 from est_server.web.http import HttpLimits
@@ -72,7 +72,7 @@ class Server:
         self._cas = Authorities(self._configuration, logs=True)
         node = Node.new_name()
         self._ledger = ready_ledger(self._configuration, migrate=migrate, node=node)
-        self._ephemeral = open_ephemeral(server.state.ephemeral)
+        self._ephemeral = ready_ephemeral(self._configuration)
         self._upkeep = CaUpkeep(self._ledger, self._cas)
         self._node = Node(node, self._ledger, self._configuration.digest)
         limits = server.limits
@@ -139,7 +139,8 @@ class Server:
             Periodic("follow", _FOLLOW_SECONDS, self._follow),
             Periodic("followers", _FOLLOW_SECONDS, self._est.followers.flush),
             Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
-            *self._public.works(),
+            Periodic("ephemeral", _FOLLOW_SECONDS, self._look_at_ephemeral),
+            *self._public.works(self._ephemeral),
         )
 
     def _listen(self) -> Listening:
@@ -262,6 +263,10 @@ class Server:
     async def _supersede(self) -> None:
         if revoked := await supersede_due(self._ledger, system_clock):
             log.info("certificates.superseded", revoked=revoked)
+            await self._ephemeral.notify(REVOCATIONS)
+
+    async def _look_at_ephemeral(self) -> None:
+        metrics.EPHEMERAL_AWAY.set(self._ephemeral.away)
 
 
 def _until_restart(server: ServerModel) -> tuple[object, ...]:

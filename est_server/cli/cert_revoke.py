@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from est_server.config.configuration import Configuration
     from est_server.ports.ledger import CertificateRecord, Ledger
     from est_server.ports.revocation import RevocationEvent, Selection
 
@@ -165,7 +166,7 @@ async def _carry_out(
 ) -> None:
     from est_server.app.clock import system_clock
 
-    async with opened(config) as (_, ledger):
+    async with opened(config) as (configuration, ledger):
         give: Any = ledger.revocations.release if may == "release" else ledger.revocations.revoke
         if wanted.serial is not None:
             found = await _one(ledger, wanted.serial, wanted.ca)
@@ -173,6 +174,7 @@ async def _carry_out(
                 show(wanted.output, _summary(may, 1, 0, None, dry_run=True))
                 return
             (event,) = await give([order(found, system_clock())])
+            await _wake(configuration)
             show(wanted.output, event_dict(event))
             return
         selection = wanted.selection(may)
@@ -190,9 +192,24 @@ async def _carry_out(
             ):
                 changed += done
                 advance(done)
+        await _wake(configuration)
         last = await ledger.revocations.last_event()
         sequence = None if last is None else last.sequence
         show(wanted.output, _summary(may, matched, changed, sequence, dry_run=False))
+
+
+async def _wake(configuration: Configuration) -> None:
+    """Let servers look at once; those that are not reached do a moment later."""
+    from est_server.app.parts import ready_ephemeral
+    from est_server.errors import BackendUnavailable
+    from est_server.ports.ephemeral import REVOCATIONS
+
+    try:
+        ephemeral = ready_ephemeral(configuration)
+    except BackendUnavailable:
+        return  # what was asked for is done
+    await ephemeral.notify(REVOCATIONS)
+    await ephemeral.close()
 
 
 async def _one(ledger: Ledger, text: str, ca: str | None) -> CertificateRecord:

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from est_server.app.authorities import Authorities
 from est_server.app.clock import system_clock
-from est_server.app.parts import ready_ledger
+from est_server.app.parts import ready_ephemeral, ready_ledger
 from est_server.cli.doctor_cas import check_ca_expiry, check_cas
 from est_server.cli.doctor_crls import check_crls
 from est_server.cli.doctor_orders import check_orders
@@ -26,7 +26,6 @@ from est_server.config.server import host_and_port
 from est_server.errors import BackendUnavailable, EstServerError
 from est_server.ports.ephemeral import Budget
 from est_server.ports.ledger import NODE_ALIVE_FOR
-from est_server.storage import open_ephemeral
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -147,13 +146,18 @@ async def _ledger(patient: Patient) -> AsyncIterator[Finding]:
 async def _ephemeral(patient: Patient) -> AsyncIterator[Finding]:
     url = patient.configuration.server.state.ephemeral
     try:
-        store = open_ephemeral(url)
-    except ValueError as error:
-        yield Finding("fail", str(error), "fix state.ephemeral")
+        store = ready_ephemeral(patient.configuration)
+    except BackendUnavailable as error:
+        yield Finding("fail", error.message, error.hint)
         return
     await store.peek("doctor", Budget(1, 1))
+    away = store.away
     await store.close()
-    yield Finding("ok", f"{url} answers")
+    if away:
+        text = f"{url} does not answer: each process counts failed attempts for itself"
+        yield Finding("warn", text, "start Redis; servers find it again within a second")
+    else:
+        yield Finding("ok", f"{url} answers")
 
 
 async def _clock(patient: Patient) -> AsyncIterator[Finding]:

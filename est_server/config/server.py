@@ -62,6 +62,12 @@ def _rate(value: Any) -> Budget:
     return Budget(int(match[1]), int(match[2]) * _SECONDS[match[3]])
 
 
+def _without_password(value: str) -> str:
+    if "@" in value:
+        raise ValueError("no user and no password here: ephemeral_password names where it is")
+    return value
+
+
 def rate_text(value: Budget) -> str:
     """Return a text that `Rate` reads as `value`: ``10/5m``."""
     return f"{value.attempts}/{duration_text(timedelta(seconds=value.seconds))}"
@@ -220,8 +226,15 @@ class State(Strict):
         pattern=r"^sqlite:///.+$",
         description="what may never be lost: sqlite:///FILE",
     )
-    ephemeral: Literal["memory:"] = Field(
-        default="memory:", description="what may be lost: counts of failed attempts"
+    ephemeral: Annotated[str, AfterValidator(_without_password)] = Field(
+        default="memory:",
+        pattern=r"^(memory:|rediss?://[^/]+(/[0-9]+)?|unix:///.+)$",
+        description="what may be lost, counts of failed attempts and wake-ups: memory: for each "
+        "process its own, or one Redis for all: redis://HOST:PORT/0, rediss:// with TLS, "
+        "unix:///PATH",
+    )
+    ephemeral_password: Secret | None = Field(
+        default=None, description="of Redis; absent: it asks for none"
     )
 
 

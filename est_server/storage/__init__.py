@@ -45,11 +45,12 @@ def open_ledger(url: str, base: Path, node: str = "", actor: str = "est-server")
     return SqliteLedger(sqlite_path(url, base), node, actor)
 
 
-def open_ephemeral(url: str) -> Ephemeral:
+def open_ephemeral(url: str, password: str | None = None) -> Ephemeral:
     """Return the ephemeral store behind `url`: ``memory:``, or Redis, which need not be there yet.
 
     Args:
         url: from server.yaml.
+        password: of Redis; None if it asks for none.
 
     Raises:
         ValueError: another kind of URL; the text names what is supported.
@@ -66,4 +67,4 @@ def open_ephemeral(url: str) -> Ephemeral:
         )
     from est_server.storage.redis import RedisEphemeral  # noqa: PLC0415 - only what is used
 
-    return RedisEphemeral(url)
+    return RedisEphemeral(url, password)

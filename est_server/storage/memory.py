@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from est_server.ports.ephemeral import Budget, Ephemeral
+    from est_server.ports.ephemeral import Budget, Ephemeral, Topic, Wakes
 
 MOST_KEYS = 100_000
 _SHORT = 16  # octets of a key's digest
@@ -21,6 +22,23 @@ _ROUNDING = 1e-6  # seconds
 def short(key: str) -> bytes:
     """Return a digest of a key: keys hold what anyone sends, of any length."""
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_SHORT).digest()
+
+
+class MemoryWakes:
+    """Hears what is notified in this process."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        """Return whether something was notified; see `Wakes.wait`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.heard.wait()
+        except TimeoutError:
+            return False
+        self.heard.clear()
+        return True
 
 
 class MemoryEphemeral:
@@ -40,6 +58,26 @@ class MemoryEphemeral:
         self._clock = clock
         self._most_keys = most_keys
         self._whole_at: OrderedDict[bytes, float] = OrderedDict()
+        self._wakes: dict[str, list[MemoryWakes]] = {}
+
+    away = False
+
+    async def notify(self, topic: Topic) -> None:
+        """Wake who waits; see `Ephemeral.notify`."""
+        for wakes in self._wakes.get(topic, ()):
+            wakes.heard.set()
+
+    def notify_all(self) -> None:
+        """Wake everybody: what was notified may have been lost."""
+        for found in self._wakes.values():
+            for wakes in found:
+                wakes.heard.set()
+
+    def wakes(self, topic: Topic) -> Wakes:
+        """Return what hears a topic; see `Ephemeral.wakes`."""
+        made = MemoryWakes()
+        self._wakes.setdefault(topic, []).append(made)
+        return made
 
     async def spend(self, key: str, budget: Budget) -> int:
         """Take one attempt; see `Ephemeral.spend`."""

@@ -80,6 +80,11 @@ CA_REVOCATIONS_REFUSED = Gauge(
     ("ca",),
     multiprocess_mode="livemostrecent",
 )
+EPHEMERAL_AWAY = Gauge(
+    "est_server_ephemeral_away",
+    "1 while Redis is away: each process counts for itself and finds revocations by looking",
+    multiprocess_mode="livemax",
+)
 _LIST = ("ca", "shard", "kind")
 CRL_NUMBER = Gauge(
     "est_server_crl_number", "number of the newest list", _LIST, multiprocess_mode="livemax"
