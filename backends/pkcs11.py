@@ -28,6 +28,7 @@ from backends.local import CertificateMaker, read_certificate, require_ca, unusa
 from backends.pkcs11_keys import TokenPublicKey, built, hash_of, padding_of, token_key, verify
 from backends.pkcs11_messages import Failed, Padding
 from backends.pkcs11_opening import opening_of
+from backends.pkcs11_rollover import make_successor
 from backends.pkcs11_session import SignerUnavailableError
 from backends.pkcs11_signer import Signer
 from backends.pkcs11_store import TokenKeyStore, open_store
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from est_server.ports.keystore import KeptKey, MakesKeys
+    from est_server.ports.rollover import Successor, SuccessorMaker, SuccessorOrder
 
 if find_spec("pkcs11") is None:
     raise ImportError("python-pkcs11 is not installed")
@@ -268,6 +270,13 @@ class Pkcs11Backend:
         """Open the token of an RFC 7512 URI; see `MakesKeys.key_store`."""
         return open_store(Pkcs11Uri.parse(location), pin, base)
 
+    def make_successor(
+        self, settings: Pkcs11Settings, context: BackendContext, order: SuccessorOrder
+    ) -> Successor:
+        """Make new keys in the token; see `SuccessorMaker.make_successor`."""
+        certificates = self.open(settings, context).certificates()
+        return make_successor(settings, certificates, context.base, order)
+
     @contextmanager
     def kept(self, settings: Pkcs11Settings, base: Path) -> Iterator[KeptKey]:
         """Open the key of a CA; see `MakesKeys.kept`."""
@@ -283,3 +292,4 @@ _authority: type[CertificateAuthority] = Pkcs11Authority
 _signs: type[SignsTbs] = Pkcs11Authority
 _backend: type[Backend] = Pkcs11Backend
 _makes_keys: type[MakesKeys] = Pkcs11Backend
+_successor_maker: type[SuccessorMaker] = Pkcs11Backend

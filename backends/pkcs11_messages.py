@@ -31,6 +31,7 @@ class Opening:
         hash: what its digests are made with, in hashlib's words.
         padding: of an RSA key.
         generate: make a new key of this algorithm first, with label and id.
+        lasting: whether that key outlives the process.
     """
 
     module_path: str
@@ -42,6 +43,7 @@ class Opening:
     hash: str = "sha256"
     padding: Padding = "PKCS1v15"
     generate: str | None = None
+    lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)

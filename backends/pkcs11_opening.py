@@ -22,6 +22,7 @@ def opening_of(
     hash_name: str,
     padding: Padding = "PKCS1v15",
     generate: str | None = None,
+    lasting: bool = True,
 ) -> Opening:
     """Return what a signing process opens.
 
@@ -40,4 +41,5 @@ def opening_of(
         hash=hash_name,
         padding=padding,
         generate=generate,
+        lasting=lasting,
     )

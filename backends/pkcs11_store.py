@@ -48,14 +48,21 @@ class TokenKeyStore:
         self._loop = loop
         self.signers: list[Signer] = []
 
-    def generate(self, label: str, algorithm: str) -> KeptKey:
-        """Make a key; see `KeyStore.generate`."""
+    def generate(self, label: str, algorithm: str, *, lasting: bool = True) -> KeptKey:
+        """Make a key; see `KeyStore.generate`.
+
+        Args:
+            label: its name.
+            algorithm: of it.
+            lasting: False for one that is gone when the store closes (a session object of the
+                token's; not every token has them).
+        """
         if algorithm not in ALGORITHMS:
             names = ", ".join(ALGORITHMS)
             raise BackendUnavailable(
                 "ca.token", f"no {algorithm} key is made in tokens", hint=f"known: {names}"
             )
-        return self._kept(label, algorithm)
+        return self._kept(label, algorithm, lasting=lasting)
 
     def find(self, label: str | None) -> KeptKey:
         """Return a key; see `KeyStore.find`."""
@@ -73,13 +80,18 @@ class TokenKeyStore:
             failed = error.failed
             raise BackendUnavailable("ca.token", failed.message, hint=failed.hint) from error
 
-    def _kept(self, label: str | None, generate: str | None) -> KeptKey:
+    def _kept(self, label: str | None, generate: str | None, *, lasting: bool = True) -> KeptKey:
         uri = replace(self._uri, object=label)
         to_make = [generate]
         # one process makes the key and signs: some tokens serve one at a time
         signer = Signer(
             lambda: opening_of(
-                uri, self._pin, self._base, hash_name=_RSA_HASH, generate=to_make[-1]
+                uri,
+                self._pin,
+                self._base,
+                hash_name=_RSA_HASH,
+                generate=to_make[-1],
+                lasting=lasting,
             ),
             _SECONDS,
         )

@@ -37,21 +37,25 @@ _HASHES = {
 class _OnlyWhatIsNeeded(AttributeMapper):
     """Templates that say nothing of uses that a CA's key has not: a TPM has no other answer."""
 
-    def public_key_template(self, *, id_: Any, label: Any, **_: Any) -> dict[Attribute, Any]:
+    def public_key_template(
+        self, *, id_: Any, label: Any, store: Any, **_: Any
+    ) -> dict[Attribute, Any]:
         return {
             Attribute.CLASS: ObjectClass.PUBLIC_KEY,
             Attribute.ID: id_,
             Attribute.LABEL: label,
-            Attribute.TOKEN: True,
+            Attribute.TOKEN: store,
             Attribute.VERIFY: True,
         }
 
-    def private_key_template(self, *, id_: Any, label: Any, **_: Any) -> dict[Attribute, Any]:
+    def private_key_template(
+        self, *, id_: Any, label: Any, store: Any, **_: Any
+    ) -> dict[Attribute, Any]:
         return {
             Attribute.CLASS: ObjectClass.PRIVATE_KEY,
             Attribute.ID: id_,
             Attribute.LABEL: label,
-            Attribute.TOKEN: True,
+            Attribute.TOKEN: store,
             Attribute.PRIVATE: True,
             Attribute.SIGN: True,
             Attribute.SENSITIVE: True,
@@ -199,7 +203,7 @@ def _generate(session: Any, opening: Opening, named: str) -> None:
     how: dict[str, Any] = {
         "id": bytes.fromhex(opening.id) if opening.id else secrets.token_bytes(8),
         "label": opening.object,
-        "store": True,
+        "store": opening.lasting,
     }
     try:
         if algorithm in _CURVES:

@@ -166,7 +166,7 @@ class SoftBackend:
         """Make new keys and certificates; see `SuccessorMaker.make_successor`."""
         certificates = self.open(settings, context).certificates()
         root = PurePosixPath((settings.chain or (settings.certificate,))[-1])
-        root_key = order.root_key or Secret("file", str(root.with_suffix(".key")))
+        root_key = f"file:{root.with_suffix('.key')}"
         return make_successor(certificates, context.base, root_key, settings.passphrase, order)
 
 

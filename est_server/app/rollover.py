@@ -50,7 +50,7 @@ _CLOCK_SKEW = timedelta(minutes=5)
 class Wanted:
     """What was asked of `prepare`; None takes what is usual."""
 
-    root_key: Secret | None
+    root_key: str | None
     root_passphrase: Secret | None
     algorithm: str | None
     root_lifetime: timedelta
@@ -123,6 +123,7 @@ async def prepare(
             root_lifetime=wanted.root_lifetime,
             issuing_lifetime=wanted.issuing_lifetime,
             now=now,
+            dry_run=dry_run,
         )
         made = backend.make_successor(settings, context, order)
     rollover = _rollover(ca, generation, predecessor, successor, made, now)

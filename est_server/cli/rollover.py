@@ -62,7 +62,10 @@ def prepare(
     name: NameArgument,
     root_key: Annotated[
         str | None,
-        typer.Option(metavar="REF", help="Old root's key, file:PATH; default: beside its PEM."),
+        typer.Option(
+            metavar="REF",
+            help="Old root's key, file:PATH or pkcs11:…; default: beside its PEM, or in the token.",
+        ),
     ] = None,
     root_passphrase: Annotated[
         str | None,
@@ -89,7 +92,7 @@ def prepare(
     if key is not None and key not in KEY_ALGORITHMS:
         raise typer.BadParameter(f"known: {', '.join(KEY_ALGORITHMS)}", param_hint="--key")
     wanted = Wanted(
-        _secret(root_key, "--root-key"),
+        root_key,
         _secret(root_passphrase, "--root-passphrase"),
         key,
         duration(root_lifetime, "--root-lifetime"),

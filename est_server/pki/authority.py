@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         CertificatePublicKeyTypes,
     )
 
-_CLOCK_SKEW = timedelta(minutes=5)
+CLOCK_SKEW = timedelta(minutes=5)
+"""By how much what is made here is dated back."""
 
 KeyOrAlgorithm: TypeAlias = "CertificateIssuerPrivateKeyTypes | str"
 """A key that is there already, in a token perhaps; or the algorithm of a new one."""
@@ -115,7 +116,7 @@ def make_issuing(
     key = _key(key)
     certificate = root.certificate
     end = certificate.not_valid_after_utc
-    lifetime = min(lifetime, end - (now - _CLOCK_SKEW))
+    lifetime = min(lifetime, end - (now - CLOCK_SKEW))
     subject = _name(name) if isinstance(name, str) else name
     builder = _builder(subject, certificate.subject, key.public_key(), lifetime, now)
     builder = _ca_extensions(builder, path_length=0).add_extension(
@@ -142,7 +143,7 @@ def make_server_certificate(
         now: the time.
     """
     certificate = issuer.certificate
-    lifetime = min(lifetime, certificate.not_valid_after_utc - (now - _CLOCK_SKEW))
+    lifetime = min(lifetime, certificate.not_valid_after_utc - (now - CLOCK_SKEW))
     builder = (
         _builder(_name(names[0]), certificate.subject, public_key, lifetime, now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -218,7 +219,7 @@ def _builder(
     lifetime: timedelta,
     now: datetime,
 ) -> x509.CertificateBuilder:
-    begin = (now - _CLOCK_SKEW).replace(microsecond=0)
+    begin = (now - CLOCK_SKEW).replace(microsecond=0)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -31,23 +31,27 @@ class SuccessorOrder:
         folder: an empty folder, for its owner alone, that takes what the backend keeps in files.
         settled: where `folder` will be when everything is in it, relative to server.yaml's folder.
         issuing_suffix: makes the new issuing CA's name another than the old one's.
-        root_key: the old root's key; None for where the backend expects it.
+        root_key: the old root's key, ``file:…`` or in the backend's own form; None for where the
+            backend expects it.
         root_passphrase: of that key; None for that of the issuing CA's.
         algorithm: of both new keys.
         root_lifetime: must end after the old root.
         issuing_lifetime: cut at the new root's end.
         now: the time.
+        dry_run: nothing that is made may be left, neither in `folder`, which is thrown away, nor
+            anywhere else.
     """
 
     folder: Path
     settled: str
     issuing_suffix: str
-    root_key: Secret | None
+    root_key: str | None
     root_passphrase: Secret | None
     algorithm: str
     root_lifetime: timedelta
     issuing_lifetime: timedelta
     now: datetime
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)

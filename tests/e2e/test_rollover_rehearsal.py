@@ -1,7 +1,8 @@
 """A rollover from start to retirement, with strongSwan devices and a running server.
 
 Every device validates with what it has at each step: the old root alone, the new root alone, or
-what it fetched. The server is never restarted by hand; it is killed between the steps.
+what it fetched. The server is never restarted by hand; it is killed between the steps. The keys are
+in files or, in the long form, all of them, old and new roots' too, in a token.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from est_process import COMMAND, REPOSITORY
+from pkcs11_tokens import MODULE, PIN, new_token
 
 STARTS_WITHIN = 60.0
 
@@ -137,14 +139,47 @@ def step(server, action: str, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def running(new_server, tmp_path):
-    found = Killable(new_server(tmp_path / "server", "--interop"))
+def keys():
+    """Where the CA's keys are: in files, unless a test says otherwise."""
+    return "files"
+
+
+@pytest.fixture
+def token(keys, tmp_path, monkeypatch, need):
+    """An empty token, if that is where the keys go."""
+    if keys == "files":
+        return None
+    need("softhsm2", MODULE, "softhsm2-util")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "token" / "softhsm2.conf"))
+    return new_token(tmp_path / "token")
+
+
+@pytest.fixture
+def running(new_server, token, tmp_path):
+    where = ()
+    if token is not None:
+        pin = f"file:{token.pin}"
+        where = ("--ca-token", token.uri(object=None), "--ca-token-pin", pin)
+    found = Killable(new_server(tmp_path / "server", "--interop", *where))
     found.start()
     yield found
     found.kill()
 
 
-def test_a_rollover_cuts_nobody_off(running, need, tmp_path):
+def objects_of(token):
+    """Return the labels of the private keys in a token."""
+    done = subprocess.run(
+        ["pkcs11-tool", "--module", token.module, "--token-label", token.label, "--login",
+         "--pin", PIN, "--list-objects", "--type", "privkey"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return sorted(
+        line.partition(":")[2].strip() for line in done.stdout.splitlines() if " label:" in line
+    )
+
+
+@pytest.mark.parametrize("keys", ["files", pytest.param("token", marks=pytest.mark.slow)])
+def test_a_rollover_cuts_nobody_off(running, token, need, tmp_path):
     need("strongswan-pki", "pki")
     server = running.server
     old_root = server.root
@@ -160,6 +195,9 @@ def test_a_rollover_cuts_nobody_off(running, need, tmp_path):
 
     # prepare: nobody sees it; what can't be told apart from before is not told
     assert step(server, "prepare", "--dry-run")["dry_run"]
+    if token is not None:
+        need("opensc", "pkcs11-tool")
+        assert objects_of(token) == ["issuing", "issuing-root"]
     with pytest.raises(pytest.fail.Exception, match=r"rollover\.none"):
         step(server, "publish")
     prepared = step(server, "prepare")
@@ -227,6 +265,10 @@ def test_a_rollover_cuts_nobody_off(running, need, tmp_path):
         one.renew()
     names = {ca["name"]: ca["issues"] for ca in server.json("ca", "list")}
     assert names == {"issuing": False, "issuing-g2": True}
+    if token is not None:
+        made = [name for name in objects_of(token) if name.startswith("issuing-g2-")]
+        assert len(made) == 2
+        assert not [*(server.directory / "ca").rglob("*.key")], "no key is in a file"
 
 
 def test_a_device_is_counted_by_its_certificate_and_the_old_ca_comes_back(running, need, tmp_path):

@@ -23,7 +23,6 @@ from est_server.pki.authority import (
 from est_server.pki.keys import generate_key
 from est_server.ports.ca import BackendContext
 from est_server.ports.rollover import Rollover, SuccessorOrder, TlsReplacement
-from est_server.ports.secret import Secret
 from est_server.rollover.lifecycle import TRANSITIONS, next_state
 from est_server.rollover.publication import is_ours, issuing_name, presented, published
 
@@ -76,6 +75,7 @@ class Hierarchy:
             "folder": folder, "settled": f"ca/g{generation}", "issuing_suffix": f" G{generation}",
             "root_key": None, "root_passphrase": None, "algorithm": "EC-P256",
             "root_lifetime": (10 + 5 * generation) * YEAR, "issuing_lifetime": 5 * YEAR, "now": NOW,
+            "dry_run": False,
         }  # fmt: skip
         return SuccessorOrder(**made | changes)
 
@@ -286,9 +286,9 @@ def test_what_can_not_be_prepared_is_refused(made, tmp_path):
     for file in (made.folder / "ca/g2").iterdir():
         file.unlink()
     with pytest.raises(BackendUnavailable, match=r"rollover\.root-key"):
-        made.prepare(root_key=Secret("file", "ca/issuing.key"))
+        made.prepare(root_key="file:ca/issuing.key")
     with pytest.raises(BackendUnavailable, match=r"rollover\.root-key"):
-        made.prepare(root_key=Secret("file", "nowhere.key"))
+        made.prepare(root_key="file:nowhere.key")
     made.latest = {**SETTINGS, "chain": []}
     with pytest.raises(BackendRejected, match=r"rollover\.hierarchy"):
         made.prepare()
