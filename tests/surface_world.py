@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 ANSWERS_WITHIN = 30.0  # seconds; the server's own limits are a second
 CONNECTIONS = 16
 KEPT = 40
+SHOWN = 250
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True, order=True, repr=False)
 class Request:
     """Octets that are one whole request, or (`whole` False) anything at all."""
 
     octets: bytes
     head: bool = False
     whole: bool = True
+
+    def __repr__(self) -> str:
+        """Return the beginning: a batch of them is shown when one fails."""
+        return f"<{len(self.octets)} octets: {self.octets[:SHOWN]!r}>"
 
 
 def basic(user: str, password: str) -> bytes:
@@ -55,6 +60,11 @@ def request(
     elif body or method in {b"POST", b"PUT"}:
         lines.append(b"Content-Length: %d" % len(body))
     return Request(b"\r\n".join([*lines, b"", body]), head=method == b"HEAD")
+
+
+def anything(parts: Sequence[bytes]) -> Request:
+    """Return octets that need not be a request at all."""
+    return Request(b"".join(parts), whole=False)
 
 
 class Peer:
