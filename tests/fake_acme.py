@@ -320,6 +320,8 @@ def opened(folder, clock, directory, **settings):
     if not (folder / "acme.key").exists():
         (folder / "acme.key").write_bytes(plain_key(generate_key("EC-P256")))
         (folder / "eab").write_text(MAC_KEY)
+        for secret in ("acme.key", "eab"):
+            (folder / secret).chmod(0o600)
     settings = AcmeUpstreamSettings.model_validate(
         {
             "directory": directory,

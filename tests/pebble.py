@@ -13,7 +13,8 @@ import re
 import socket
 import ssl
 import subprocess
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -177,3 +178,25 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+@contextmanager
+def in_background(pebble: Pebble):
+    """Run it beside a test that blocks; yields what runs coroutines where it is."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def call(coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(_STARTS_WITHIN)
+
+    try:
+        call(pebble.start())
+        try:
+            yield call
+        finally:
+            call(pebble.stop())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
