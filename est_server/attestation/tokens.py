@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Annotated, Any
 
+import cbor2  # noqa: F401 - an extra; without it a policy's line is named before evidence comes
+import joserfc  # noqa: F401 - likewise
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import Field, StringConstraints, field_validator

@@ -92,6 +92,8 @@ def _found(kind: str, name: str, points: Iterable[EntryPoint]) -> object:
 def _install(point: EntryPoint, error: ImportError) -> str:
     """Return the command that brings what a module imports."""
     package = point.dist.name if point.dist is not None else "est-server"
+    if point.extras:
+        return f"pip install '{package}[{','.join(point.extras)}]'"
     extras = [] if point.dist is None else point.dist.metadata.get_all("Provides-Extra") or []
     # aws_pca needs the extra aws-pca, or aws
     name = point.name.replace("_", "-")
