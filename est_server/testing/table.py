@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from est_server.testing.world import CASES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pytest
 
-_SHOWN, _IMPOSSIBLE, _FAILED = "yes", "-", "FAIL"
+SHOWN, IMPOSSIBLE = "yes", "-"
+_FAILED = "FAIL"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,28 +45,40 @@ class _Table:
             if report.failed:
                 outcomes[case] = _FAILED
             elif report.when == "call":
-                outcomes.setdefault(case, _SHOWN if reason is None else _IMPOSSIBLE)
+                outcomes.setdefault(case, SHOWN if reason is None else IMPOSSIBLE)
                 if reason is not None:
                     self._reasons.setdefault((case, reason), []).append(backend)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the table, then why some cases can't happen."""
-        for line in self._lines():
+        terminalreporter.write_line("")
+        for line in table(self._outcomes, self._reasons):
             terminalreporter.write_line(line)
 
-    def _lines(self) -> list[str]:
-        backends = sorted(self._outcomes)
-        width = max(map(len, CASES)) + 2
-        columns = [max(len(backend), len(_FAILED)) + 2 for backend in backends]
-        lines = [
-            "",
-            "case".ljust(width)
-            + "".join(name.ljust(size) for name, size in zip(backends, columns, strict=True)),
-        ]
-        for case in CASES:
-            cells = (self._outcomes[backend].get(case, "not run") for backend in backends)
-            row = "".join(cell.ljust(size) for cell, size in zip(cells, columns, strict=True))
-            lines.append(case.ljust(width) + row)
-        found = sorted(self._reasons.items())
-        lines += [f"- {case}: {', '.join(names)}: {why}" for (case, why), names in found]
-        return lines
+
+def table(
+    outcomes: Mapping[str, Mapping[str, str]], reasons: Mapping[tuple[str, str], Sequence[str]]
+) -> list[str]:
+    """Return the lines of a table in Markdown, aligned for terminals as well.
+
+    Args:
+        outcomes: backend -> case -> what stands in the cell.
+        reasons: case and why it can't happen -> backends.
+    """
+    backends = sorted(outcomes)
+    rows = [["case", *backends], ["---"] * (len(backends) + 1)]
+    rows += [[case, *(outcomes[name].get(case, "not run") for name in backends)] for case in CASES]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for case in CASES:
+        for (found, why), names in reasons.items():
+            if found == case:
+                grouped.setdefault((", ".join(sorted(names)), why), []).append(case)
+    because = sorted(
+        f"- {names}: {', '.join(cases)}: {why}" for (names, why), cases in grouped.items()
+    )
+    return [*lines, "", *because]
