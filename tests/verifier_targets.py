@@ -20,10 +20,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from dice_device import MADE, device, extension, fresh, root, tcb, tcb_info
 from evidence import bundle, csr_with, sequence
 
 from est_server.attestation.appraise import Asked, Finding, appraise, matches
 from est_server.attestation.chains import spki
+from est_server.attestation.dice_policy import DicePolicy, DiceSettings
+from est_server.attestation.dice_x509 import DiceX509
 from est_server.attestation.eat import EatPolicy, EatSettings, EatToken
 from est_server.attestation.policy import Policy, PolicyModel, Rule
 from est_server.attestation.reading import certificate, sha256
@@ -41,6 +44,7 @@ from est_server.ports.verifier import (
     EvidenceRefused,
     VerificationContext,
 )
+from est_server.wire import dice
 from est_server.wire.attestation import attestation_bundle, read_attestation_bundle
 from est_server.wire.freshness import read_nonce_request
 from est_server.wire.pkcs10 import parse_csr
@@ -225,6 +229,46 @@ def _idevid(data: bytes) -> None:
 
 _SIGNED = _DEVICE.sign(IDEVID_CONTEXT + NONCE + sha256(tokens.spki(_DEVICE)), ec.ECDSA(SHA256()))
 
+# -- a DICE device, whose last layer may put anything into its certificates
+
+_MAKER_OF_DICE = root()
+_BOOTED = device(_MAKER_OF_DICE)
+_DICE = _BOOTED.below(tcb(layer=1), fresh(NONCE), key=_DEVICE)
+_DICE_POLICY = DicePolicy.model_validate({"environments": [{"svn": 7}, {"fwids": ["01" * 32]}]})
+
+
+def _dice_evidence(statement: bytes, pool: list[bytes]) -> None:
+    evidence = Evidence("1.2.3", statement, tuple(pool))
+    context = VerificationContext(
+        tokens.spki(_DEVICE),
+        NONCE,
+        MADE,
+        DiceSettings(),
+        _DICE_POLICY,
+        {"maker": TrustStore("maker", (_MAKER_OF_DICE.certificate,))},
+    )
+    DiceX509().nonce(evidence, context.settings)
+    DiceX509().verify(evidence, context)
+
+
+def _dice_certificate(data: bytes) -> None:
+    """The last layer's certificate itself, named by the statement."""
+    statement = sequence(*(tokens.der(4, part) for part in (sha256(data), b"", b"")))
+    _dice_evidence(statement, [*_BOOTED.certificates, data])
+
+
+def _dice_extension(oid: str) -> Callable[[bytes], object]:
+    """What the layer before signs, whatever it is."""
+
+    def call(data: bytes) -> None:
+        more = (extension(dice.TCB_INFO, data),) if oid == dice.TCB_INFO else (
+            tcb(layer=1), extension(oid, data))  # fmt: skip
+        made = _BOOTED.below(*more, key=_DEVICE)
+        _dice_evidence(made.statement(), made.certificates)
+
+    return call
+
+
 TARGETS = {
     **PARSERS,
     "bundle": Target(read_attestation_bundle, (BUNDLE,)),
@@ -240,5 +284,15 @@ TARGETS = {
     "eat-claims": Target(_eat, (cbor2.dumps(_CLAIMS), cbor2.dumps(_PSA))),
     "eat-json-claims": Target(_eat_json, (json.dumps(_JSON).encode(),)),
     "signed-manifest": Target(_manifest, (cbor2.dumps(_MANIFEST),)),
+    "dice-x509": Target(
+        lambda data: _dice_evidence(data, _DICE.certificates),
+        (_DICE.statement(), _DICE.statement(NONCE, tokens.spki(_DEVICE))),
+    ),
+    "dice-certificate": Target(_dice_certificate, (_DICE.alias.der,), framed=False),
+    "dice-tcb-info": Target(_dice_extension(dice.TCB_INFO), (tcb_info(layer=1, svn=7, flags=0),)),
+    "dice-multi-tcb-info": Target(
+        _dice_extension(dice.MULTI_TCB_INFO),
+        (sequence(tcb_info(layer=1, svn=7), tcb_info(layer=1, index=2, flags=0)),),
+    ),
     "x509-idevid": Target(_idevid, (_idevid_parts(_SIGNED),)),
 }

@@ -1,15 +1,11 @@
 """The device's identity beside its evidence: its manufacturer's certificate (IEEE 802.1AR).
 
-    IDevIDStatement ::= SEQUENCE {          -- ours: no standard has such a statement
-        certificate OCTET STRING (SIZE (32)),   -- SHA-256 of the IDevID, which is in certs
-        nonce       OCTET STRING (SIZE (0 | 8..64)),
-        signature   OCTET STRING }              -- over the octets below, or empty
+    IDevIDStatement ::= Possession          -- `est_server.wire.possession`; its signature is over
 
     "est-server IDevID statement" 00 nonce SHA-256(SubjectPublicKeyInfo of the request)
 
 With a signature, the holder of the IDevID's key speaks for the request's key now. Without one, the
 IDevID must be what the device showed on its TLS connection, whose handshake proves the same.
-Signatures are ECDSA with the hash of the curve's strength, Ed25519, or PKCS #1 v1.5 with SHA-256.
 
 An IDevID says who the device is and nothing of where the request's key lives; whether its word for
 that key counts is the policy's to say (`vouches`).
@@ -20,13 +16,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from pydantic import Field
 
 from est_server.attestation.chains import refuse_revoked, spki, verify_chain
-from est_server.attestation.reading import certificate, sha256
+from est_server.attestation.possession import named_certificate, verify_possession
+from est_server.attestation.reading import certificate, refusing, sha256
 from est_server.errors import Unauthenticated
 from est_server.pki.identity import identity_field
 from est_server.pki.names import hardware_module_names
@@ -38,7 +32,7 @@ from est_server.ports.verifier import (
     Platform,
     VerifiedEvidence,
 )
-from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
+from est_server.wire.possession import Possession, read_possession
 
 if TYPE_CHECKING:
     from est_server.ports.verifier import (
@@ -51,7 +45,6 @@ if TYPE_CHECKING:
     )
 
 CONTEXT = b"est-server IDevID statement\0"
-_LONGEST_SIGNATURE = 1024
 
 
 class IdevidSettings(Strict):
@@ -99,8 +92,7 @@ class X509Idevid:
 
     def nonce(self, evidence: Evidence, settings: Any) -> bytes | None:  # noqa: ARG002 - the port's
         """Return the statement's nonce; None where the TLS connection stands for one."""
-        _, nonce, _ = _read(evidence.statement)
-        return nonce or None
+        return _read(evidence.statement).nonce or None
 
     def challenge(self, request: ChallengeRequest, context: ChallengeContext) -> Challenge:  # noqa: ARG002 - the port's
         """Return nothing: a nonce is all that a device needs."""
@@ -115,73 +107,36 @@ class X509Idevid:
                 ``idevid.key-unsupported``, ``idevid.name``, ``certificate.malformed``, and
                 those of `verify_chain` under ``idevid``.
         """
-        digest, nonce, signature = _read(evidence.statement)
+        said = _read(evidence.statement)
         # 1: the certificate, and the way to a manufacturer's root
         pool = [*evidence.certificates, *context.client_chain]
-        found = next((der for der in pool if sha256(der) == digest), None)
-        if found is None:
-            raise EvidenceRefused("idevid.certificate-missing", digest.hex(), f"{len(pool)} sent")
-        leaf = certificate(found)
-        above = [certificate(der) for der in pool if der != found]
+        leaf, others = named_certificate(pool, said.certificate, "idevid")
+        above = [certificate(der) for der in others]
         chain = verify_chain(leaf, above, context.trust, context.now, "idevid")
         refuse_revoked(chain, context.policy.revoked, "idevid")
         # 2: its key, now
-        if signature:
-            if not nonce:
+        if said.signature:
+            if not said.nonce:
                 raise EvidenceRefused("idevid.nonce-missing", "a nonce under the signature", "none")
-            _check_signature(leaf, signature, CONTEXT + nonce + sha256(context.spki))
-        elif context.client_chain[:1] != (found,):
+            signed = CONTEXT + said.nonce + sha256(context.spki)
+            verify_possession(leaf, said.signature, signed, "idevid")
+        elif [sha256(der) for der in context.client_chain[:1]] != [said.certificate]:
             shown = "another certificate" if context.client_chain else "none"
             raise EvidenceRefused("idevid.not-shown", "the IDevID on the TLS connection", shown)
         # 3: who it is
         claims = _claims(leaf, context.policy.identity)
         return VerifiedEvidence(
-            binds_key=bool(signature) and context.policy.vouches,
-            fresh=not signature or context.nonce == nonce,
+            binds_key=bool(said.signature) and context.policy.vouches,
+            fresh=not said.signature or context.nonce == said.nonce,
             platform=frozenset({Platform("idevid", sha256(spki(leaf)).hex())}),
             claims=claims,
             checks=tuple(_checks(context.policy, claims)),
         )
 
 
-def _read(der: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return certificate digest, nonce and signature."""
-    try:
-        identifier, _, end = read_element(der)
-        parts = children(der, 3)
-        read = [read_element(part) for part in parts]
-    except ValueError as error:
-        raise EvidenceRefused("idevid.encoding", actual=str(error)) from error
-    tags = [tag for tag, _, _ in read]
-    if identifier != SEQUENCE or end != len(der) or tags != [OCTET_STRING] * 3:
-        raise EvidenceRefused("idevid.encoding", "a SEQUENCE of three OCTET STRINGs")
-    digest, nonce, signature = (
-        part[start:] for part, (_, start, _) in zip(parts, read, strict=True)
-    )
-    if len(digest) != 32 or len(signature) > _LONGEST_SIGNATURE:
-        raise EvidenceRefused("idevid.encoding", "a SHA-256 and a signature")
-    if nonce and not 8 <= len(nonce) <= 64:
-        raise EvidenceRefused("idevid.encoding", "a nonce of 8 to 64 octets", f"{len(nonce)}")
-    return digest, nonce, signature
-
-
-def _check_signature(leaf: x509.Certificate, signature: bytes, signed: bytes) -> None:
-    key = leaf.public_key()
-    try:
-        match key:
-            case ec.EllipticCurvePublicKey():
-                hashes = {256: SHA256(), 384: SHA384(), 521: SHA512()}
-                key.verify(signature, signed, ec.ECDSA(hashes[key.curve.key_size]))
-            case ed25519.Ed25519PublicKey():
-                key.verify(signature, signed)
-            case rsa.RSAPublicKey() if key.key_size >= 2048:
-                key.verify(signature, signed, padding.PKCS1v15(), SHA256())
-            case _:
-                raise EvidenceRefused("idevid.key-unsupported", actual=type(key).__name__)
-    except KeyError as error:
-        raise EvidenceRefused("idevid.key-unsupported", actual=str(error)) from error
-    except InvalidSignature as error:
-        raise EvidenceRefused("idevid.signature", "the IDevID's over nonce and key") from error
+def _read(der: bytes) -> Possession:
+    with refusing():
+        return read_possession(der, "idevid.encoding")
 
 
 def _claims(leaf: x509.Certificate, field: str) -> dict[str, Json]:
