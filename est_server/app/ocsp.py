@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -52,10 +52,10 @@ def ocsp_policy(
     server = configuration.server
     if server.listeners.public is None:
         return None
-    section = server.cas[name].ocsp
+    section, archive = server.cas[name].ocsp, server.retention.certificates
     if section is None:
-        return OcspPolicy() if authority.capabilities.local_key else None
-    return section.policy() if section.enabled else None
+        return OcspPolicy(archive=archive) if authority.capabilities.local_key else None
+    return replace(section.policy(), archive=archive) if section.enabled else None
 
 
 @dataclass(slots=True)

@@ -224,7 +224,7 @@ class Server:
             if _until_restart(self._configuration.server) != _until_restart(fresh.server):
                 raise BackendUnavailable(
                     "reload.restart",
-                    "cas, state and listeners.public.url take effect with a restart only",
+                    "cas, state, retention and listeners.public.url need a restart",
                 )
             prepared = self._est.prepare(fresh, self._rollovers)
             admin = self._admin_context(fresh, self._rollovers)
@@ -272,7 +272,7 @@ class Server:
 def _until_restart(server: ServerModel) -> tuple[object, ...]:
     """Return what a reload must not change: certificates and lists say the same of the URL."""
     public = server.listeners.public
-    return server.cas, server.state, None if public is None else public.url
+    return server.cas, server.state, server.retention, None if public is None else public.url
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import typer
 
-from est_server.cli import db_restore
+from est_server.cli import db_prune, db_restore
 from est_server.cli.exit import OK, REFUSED
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption
 from est_server.cli.output import show
 
-app = command_group("The ledger: upgrade, status, backup, restore.")
+app = command_group("The ledger: upgrade, status, backup, restore, prune.")
 app.command("backup")(db_restore.backup)
 app.command("restore")(db_restore.restore)
+app.command("prune")(db_prune.prune)
 
 
 def _ledger_path(config: Path) -> Path:

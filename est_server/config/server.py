@@ -27,6 +27,7 @@ from est_server.config.attestation import Attestation
 from est_server.config.compact import Compact
 from est_server.config.crl import Crl
 from est_server.config.ocsp import Ocsp
+from est_server.config.retention import Retention
 from est_server.ports.ephemeral import Budget
 from est_server.ports.scalars import Duration, Strict, duration_text
 from est_server.ports.secret import Secret
@@ -302,6 +303,7 @@ class ServerModel(Strict):
     credentials: Credentials = Credentials()
     attestation: Attestation = Attestation()
     limits: Limits = Limits()
+    retention: Retention = Retention()
     realm: str = Field(
         default="est-server",
         pattern=r"^[ !#-\[\]-~]{1,64}$",

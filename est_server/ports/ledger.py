@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from est_server.ports.nonces import Nonces
     from est_server.ports.orders import Ordered, Orders
     from est_server.ports.pending import Claim, PendingRequests
+    from est_server.ports.retention import Retention
     from est_server.ports.revocation import RevocationReason, Revocations
     from est_server.ports.rollover import Rollovers
     from est_server.ports.supersession import Supersession, Supersessions
@@ -277,6 +278,11 @@ class Ledger(Protocol):
     @property
     def nonces(self) -> Nonces:
         """The nonces that were given out for evidence."""
+        ...
+
+    @property
+    def retention(self) -> Retention:
+        """What may be forgotten."""
         ...
 
     @property

@@ -142,7 +142,8 @@ class OcspService:
         responder = ca.responder
         record = await self.ledger.certificate(responder.ca, cert_id.serial_number)
         issuer = responder.authority.certificates().issuer
-        return finding(record, issuer, responder.policy.never_issued, now)
+        policy = responder.policy
+        return finding(record, issuer, policy.never_issued, now, policy.archive)
 
     async def refresh(self, within: float) -> int:
         """Sign again what has lived a third of its life and was asked for; forget the rest.

@@ -21,6 +21,7 @@ class OcspPolicy:
             extended definition (RFC 6960 2.2), and the response says so.
         responder_key: algorithm of the responder's key (`est_server.pki.keys`).
         responder_lifetime: of the responder's certificate.
+        archive: how long after their end certificates are answered for; None: for ever.
     """
 
     lifetime: timedelta = timedelta(hours=1)
@@ -28,3 +29,4 @@ class OcspPolicy:
     never_issued: NeverIssued = "unknown"
     responder_key: str = "EC-P256"
     responder_lifetime: timedelta = timedelta(days=7)
+    archive: timedelta | None = None

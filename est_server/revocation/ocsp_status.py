@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from est_server.ports.ledger import CertificateRecord
     from est_server.revocation.ocsp_policy import NeverIssued
     from est_server.wire.ocsp_response import CertStatus
@@ -41,6 +43,7 @@ def finding(
     issuer: x509.Certificate,
     never_issued: NeverIssued,
     now: datetime,
+    archive: timedelta | None = None,
 ) -> Finding:
     """Return what to say about a certificate.
 
@@ -48,7 +51,7 @@ def finding(
     from a crash or a theft, so it is treated like one that was never issued. An operator who wants
     it named as revoked revokes it.
 
-    The ledger keeps rows for good, so the archive reaches back to the CA's beginning
+    The archive reaches back to the CA's beginning, or as far as the ledger remembers
     (RFC 6960 4.4.4).
 
     Args:
@@ -56,13 +59,14 @@ def finding(
         issuer: the CA's certificate.
         never_issued: see `OcspPolicy`.
         now: the time.
+        archive: how long after their end certificates are remembered; None: for ever.
     """
     if record is None or record.status == "presumed":
         if never_issued == "unknown":
             return Finding("unknown", issued=False)
         # RFC 6960 2.2: exactly this reason and this time, so that a client can tell
         return Finding("revoked", False, _NEVER, x509.ReasonFlags.certificate_hold)  # noqa: FBT003 - two fields before it
-    cutoff = issuer.not_valid_before_utc if record.not_after < now else None
+    cutoff = _cutoff(issuer, now, archive) if record.not_after < now else None
     if record.status == "good":
         return Finding("good", issued=True, archive_cutoff=cutoff)
     reason = record.revocation_reason
@@ -75,3 +79,8 @@ def finding(
         else x509.ReasonFlags(reason),
         archive_cutoff=cutoff,
     )
+
+
+def _cutoff(issuer: x509.Certificate, now: datetime, archive: timedelta | None) -> datetime:
+    begin = issuer.not_valid_before_utc
+    return begin if archive is None else max(begin, now.replace(microsecond=0) - archive)

@@ -11,6 +11,7 @@ from est_server.audit.rows import WATCHED
 from est_server.storage import device_key_statements as device_keys
 from est_server.storage import order_statements as orders
 from est_server.storage import pending_statements as pending
+from est_server.storage import retention_statements as retention
 from est_server.storage import revocation_statements as revocation
 from est_server.storage import rollover_statements as rollover
 from est_server.storage import statements as base
@@ -133,6 +134,12 @@ CHANGES: Mapping[Executable, tuple[str, tuple[str, ...]]] = MappingProxyType(
         revocation.SET_STATUS: ("certificates", ("of_serial", "of_ca")),
         rollover.MOVE_ROLLOVER: ("rollovers", ("of_ca", "of_generation")),
         device_keys.REMOVE_DEVICE_KEY: ("device_keys", ("device", "named")),
+        retention.FORGET_EVENT: ("revocation_events", ("sequence",)),
+        retention.FORGET_CERTIFICATE: ("certificates", ("of_serial", "of_ca")),
+        retention.FORGET_REQUEST: ("requests", ("request",)),
+        retention.FORGET_REVIEW: ("pending_requests", ("review",)),
+        retention.FORGET_DECISION: ("decisions", ("decision",)),
+        retention.FORGET_CREDENTIAL: ("credentials", ("credential",)),
         orders.COPY_REQUEST: ("requests", ("copy",)),
         **dict.fromkeys(orders.MOVES.values(), ("requests", ("request",))),
     }

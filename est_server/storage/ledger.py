@@ -15,6 +15,7 @@ from est_server.storage.device_keys import SqlDeviceKeys
 from est_server.storage.nonces import SqlNonces
 from est_server.storage.orders import SqlOrders
 from est_server.storage.pending import SqlPending
+from est_server.storage.retention import SqlRetention
 from est_server.storage.revocation import SqlRevocations
 from est_server.storage.rollover import SqlRollovers
 from est_server.storage.supersession import SqlSupersessions
@@ -63,6 +64,7 @@ class SqlLedger:
         self.revocations = SqlRevocations(reads, writer)
         self.supersessions = SqlSupersessions(reads, writer)
         self.crls = SqlCrls(reads, writer)
+        self.retention = SqlRetention(reads, writer)
         self.rollovers = SqlRollovers(reads, writer)
         self.upstream = SqlUpstream(reads, writer)
 

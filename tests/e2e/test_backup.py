@@ -196,3 +196,22 @@ def test_what_is_no_backup_changes_nothing(world, tmp_path):
     assert ledger.read_bytes() == before
     code, told = world.try_("db", "backup", str(whole))
     assert (code, told["error"]) == (1, "backup.exists")
+
+
+def test_what_server_yaml_lets_go_is_removed_while_a_server_works(world, serve):
+    text = world.server.config.read_text()
+    world.server.config.write_text(text + "retention: {decisions: 1d, certificates: 400d}\n")
+    with serve(world.server):
+        [serial] = world.devices()
+        code, told = world.try_("db", "prune", "--certificates", "1d")
+        assert (code, told["error"]) == (1, "retention.shorter")
+        seen = world.server.json("db", "prune", "--dry-run")
+        assert (seen["dry_run"], seen["certificates"], seen["decisions"]) == (True, 0, 0)
+        with sqlite3.connect(world.server.directory / "state" / "ledger.db", timeout=10) as ledger:
+            ledger.execute("UPDATE certificates SET not_after = 1, not_before = 0")
+        seen = world.server.json("db", "prune", "--dry-run")
+        assert seen["certificates"] == 2  # the OCSP responder's too
+        assert world.server.json("db", "prune")["certificates"] == 2
+        code, told = world.try_("cert", "show", f"{serial:x}")
+        assert (code, told["error"]) == (1, "serial.unknown")
+        assert world.devices()
