@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
+    from est_server.app.leases import LeaseKeeper
     from est_server.config.compact import Compact
     from est_server.config.configuration import Configuration
     from est_server.ports.ca import CertificateAuthority, SignsTbs
@@ -157,7 +158,7 @@ def open_crls(
     return Crls(crls, CrlPublisher(compact, ledger, outlets, system_clock, crls.documents))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Crls:
     """Revocation lists in this process.
 
@@ -189,6 +190,10 @@ class Crls:
         await fresh.compact.start()
         for mine, its in ((self.publisher, fresh.publisher), (self.compact, fresh.compact)):
             mine.issuers, mine.outlets = its.issuers, its.outlets
+
+    def take_turns(self, lease: LeaseKeeper) -> None:
+        """Publish while this process has the lease."""
+        self.publisher.lease = self.compact.lease = lease
 
     def works(self, ephemeral: Ephemeral) -> tuple[Periodic, ...]:
         """Return what has to be done again and again, and sooner when a revocation is told."""

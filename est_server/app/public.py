@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.app.clock import system_clock
 from est_server.app.crls import open_crls
+from est_server.app.leases import LeaseKeeper
 from est_server.app.ocsp import open_ocsp
 from est_server.app.periodic import Periodic
 from est_server.ports.ephemeral import REVOCATIONS
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from est_server.web.http import HttpLimits
 
 
+PUBLISHER = "publisher"
+"""The lease of whoever publishes lists."""
+
+
 class PublicSide:
     """The public listener's content in this process.
 
@@ -39,6 +44,7 @@ class PublicSide:
         configuration: as loaded.
         authorities: every CA that is open.
         ledger: the durable record.
+        node: this process.
     """
 
     def __init__(
@@ -46,12 +52,15 @@ class PublicSide:
         configuration: Configuration,
         authorities: Mapping[str, CertificateAuthority],
         ledger: Ledger,
+        node: str,
     ) -> None:
         self._configuration = configuration
         self._ledger = ledger
         self._issuers: dict[str, bytes] = {}
         self._ocsp = open_ocsp(ledger)
         self._crls = open_crls(configuration, authorities, ledger)
+        self._lease = LeaseKeeper(ledger.leases, PUBLISHER, node)
+        self._crls.take_turns(self._lease)
         public = configuration.server.listeners.public
         streams = 0 if public is None else public.feed_streams
         self._feed = FeedEndpoint(Feed(ledger.revocations), self._crls.described, streams)
@@ -111,3 +120,7 @@ class PublicSide:
     def close(self) -> None:
         """End the streams, which would use up the grace."""
         self._feed.close()
+
+    async def leave(self) -> None:
+        """Let another process publish at once."""
+        await self._lease.release()

@@ -86,7 +86,7 @@ class Server:
             self._configuration, self._cas, self._ledger, self._ephemeral, self._limits
         )
         self._admin_tls = ServerTls(self._admin_context(self._configuration, ()))
-        self._public = PublicSide(self._configuration, self._cas.open, self._ledger)
+        self._public = PublicSide(self._configuration, self._cas.open, self._ledger, node)
         self._rollovers: tuple[Rollover, ...] = ()
         self._certificates: dict[str, CaCertificates] | None = None
 
@@ -100,6 +100,7 @@ class Server:
             await self._follow()
             await self._upkeep.reconcile()
             await self._remember()
+            stack.push_async_callback(self._public.leave)
             await self._public.start()
             listening = self._listen()
             stack.push_async_callback(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from est_server.ports.leases import Fence
+
 CrlKind = Literal["base", "delta", "compact"]
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 COMPLETE = 0
@@ -188,7 +190,14 @@ class Crls(Protocol):
         ...
 
     async def reserve_number(
-        self, ca: str, shard: int, *, after: int, at_least: int = 0, at: datetime
+        self,
+        ca: str,
+        shard: int,
+        *,
+        after: int,
+        at_least: int = 0,
+        at: datetime,
+        fence: Fence | None = None,
     ) -> int:
         """Return the next number of a scope, which nobody else gets.
 
@@ -199,9 +208,10 @@ class Crls(Protocol):
             at_least: a number below which nothing may be published: of a list that was found
                 outside, newer than this ledger.
             at: now.
+            fence: the lease under which this is done; None for an operator's order.
 
         Raises:
-            Conflict: ``crl.number``: somebody else has reserved one since.
+            Conflict: ``crl.number``: somebody else has reserved one since; ``lease.lost``.
         """
         ...
 
@@ -232,11 +242,18 @@ class Crls(Protocol):
         """
         ...
 
-    async def publish(self, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
+    async def publish(
+        self, lists: Sequence[tuple[PublishedCrl, bytes]], *, fence: Fence | None = None
+    ) -> None:
         """Keep lists of one scope, and one number, with their DER; all or none.
 
+        Args:
+            lists: of one scope and one number.
+            fence: as in `reserve_number`.
+
         Raises:
-            Conflict: ``crl.superseded``: a list with this number or a higher one is published.
+            Conflict: ``crl.superseded``: a list with this number or a higher one is published;
+                ``lease.lost``.
         """
         ...
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from est_server.ports.audit import AuditLog
     from est_server.ports.crl import Crls
     from est_server.ports.device_keys import DeviceKeys
+    from est_server.ports.leases import Leases
     from est_server.ports.nonces import Nonces
     from est_server.ports.orders import Ordered, Orders
     from est_server.ports.pending import Claim, PendingRequests
@@ -214,6 +215,7 @@ class NodeStatus:
     Attributes:
         node: its name, another one at each start; its reservations carry it.
         rollovers: how far it follows each, such as ``issuing-g2:published``, in order.
+        roles: what it does, such as ``est publisher``, in order.
     """
 
     node: str
@@ -225,6 +227,7 @@ class NodeStatus:
     reload_serial: int
     reload_error: str | None
     rollovers: str = ""
+    roles: str = ""
 
 
 class Ledger(Protocol):
@@ -243,6 +246,11 @@ class Ledger(Protocol):
     @property
     def orders(self) -> Orders:
         """What CAs elsewhere were asked for."""
+        ...
+
+    @property
+    def leases(self) -> Leases:
+        """Who does what one process should do."""
         ...
 
     @property

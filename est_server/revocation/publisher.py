@@ -7,7 +7,11 @@
     bring out  into memory for this server's listener, and to a directory for others
 
 A crash between two steps costs a number at most: what is published is brought out at the next turn,
-what is not is planned again. Every process runs a publisher; they need not know of each other.
+what is not is planned again.
+
+Of several processes the holder of a lease publishes. The others bring out what it published, and
+take the lease over when something was due for `OVERDUE` and nobody did it: a stopped holder costs a
+second. What it does when it wakes up carries its old token and is refused.
 """
 
 from __future__ import annotations
@@ -15,21 +19,21 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
 from est_server.errors import Conflict, EstServerError
 from est_server.ports.crl import PublishedCrl, crl_file
 from est_server.revocation.documents import Document, document
+from est_server.revocation.list_maker import Exclusive, ListMaker
 from est_server.revocation.planning import extent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from est_server.ports.clock import Clock
-    from est_server.ports.crl import CrlKind, Crls, CrlScope
+    from est_server.ports.crl import CrlKind, CrlScope
     from est_server.ports.ledger import Ledger
     from est_server.ports.publisher import Publisher
     from est_server.revocation.planning import Plan
@@ -37,60 +41,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("crl")
 
 _AGAIN_AFTER = 5.0  # seconds after a failure, which would come back at once
+OVERDUE = 0.75
+"""Seconds that whoever has no lease leaves to its holder, who looks four times a second."""
 _REST = 2.0  # times as long as it took to make a list, so that bulk revocation does not take it all
-
-
-class ListMaker(Protocol):
-    """What makes the lists of one CA: its CRLs, or its compact sets."""
-
-    @property
-    def ca(self) -> str:
-        """Name of the CA in server.yaml."""
-        ...
-
-    @property
-    def key_identifier(self) -> bytes:
-        """Of the key that signs."""
-        ...
-
-    @property
-    def kinds(self) -> Sequence[CrlKind]:
-        """What is published in a scope."""
-        ...
-
-    def all_shards(self) -> Iterator[int]:
-        """Yield the shards that there have to be."""
-        ...
-
-    def makes(self, shard: int) -> bool:
-        """Tell whether the lists of a shard that is there are made here."""
-        ...
-
-    def only_at(self, shard: int) -> str | None:
-        """Return the URL that certificates of a partial list name."""
-        ...
-
-    def plan(self, scope: CrlScope, now: datetime, *, changed: bool, forced: bool) -> Plan | None:
-        """Return what is due; see `est_server.revocation.planning.plan`."""
-        ...
-
-    def rests_after(self, due: Plan) -> bool:
-        """Tell whether these lists took so long that the next should not follow at once."""
-        ...
-
-    def next_update(self, due: Plan, kind: CrlKind) -> datetime:
-        """Return when a list of this plan ends."""
-        ...
-
-    async def make(
-        self, crls: Crls, scope: CrlScope, number: int, due: Plan
-    ) -> tuple[int, dict[CrlKind, bytes]]:
-        """Return the last event that the lists show, and the lists, signed.
-
-        Raises:
-            BackendUnavailable: ``ca.signature``, ``compact-set.build``, ``ledger.unavailable``.
-        """
-        ...
 
 
 Maker = TypeVar("Maker", bound=ListMaker)
@@ -120,6 +73,7 @@ class CrlPublisher(Generic[Maker]):
         outlets: further places, by the CA's name.
         clock: the time.
         documents: the newest lists by the name of their file.
+        lease: None for an operator's order, which waits for nobody.
     """
 
     issuers: Mapping[str, Maker]
@@ -127,11 +81,13 @@ class CrlPublisher(Generic[Maker]):
     outlets: Mapping[str, Publisher]
     clock: Clock
     documents: dict[str, Document] = field(default_factory=dict)
+    lease: Exclusive | None = None
     _floors: dict[str, int] = field(default_factory=dict)
     _unchanged: dict[str, int] = field(default_factory=dict)
     _given_up: dict[str, int] = field(default_factory=dict)
     _rest_until: dict[str, float] = field(default_factory=dict)
     _outside: dict[str, int] = field(default_factory=dict)
+    _due_since: dict[str, float] = field(default_factory=dict)
 
     async def start(self) -> None:
         """Create the scopes of the configuration, before a certificate can name their lists.
@@ -158,6 +114,8 @@ class CrlPublisher(Generic[Maker]):
         Raises:
             BackendUnavailable: the ledger can't be read.
         """
+        if self.lease is not None:
+            await self.lease.fence()  # a sign of life, or a look for the holder's
         last = await self.ledger.revocations.last_event()
         sequence = 0 if last is None else last.sequence
         by_issuer: dict[str, list[CrlScope]] = {name: [] for name in self.issuers}
@@ -192,6 +150,8 @@ class CrlPublisher(Generic[Maker]):
         try:
             yield
         except Conflict as conflict:
+            if conflict.rule == "lease.lost" and self.lease is not None:
+                self.lease.lost()
             log.info("crl.conflict", list=name, rule=conflict.rule, message=conflict.message)
         except EstServerError as error:
             self._rest(work, _AGAIN_AFTER)
@@ -208,18 +168,28 @@ class CrlPublisher(Generic[Maker]):
         changed = await self._changed(scope, name, shown, sequence)
         due = issuer.plan(scope, now, changed=changed, forced=forced)
         if due is None:
+            self._due_since.pop(name, None)
             return []
         begin = asyncio.get_running_loop().time()
+        fence = None
+        if self.lease is not None:
+            fence = await self.lease.fence()
+            if fence is None and begin >= self._due_since.setdefault(name, begin) + OVERDUE:
+                fence = await self.lease.take_over()
+            if fence is None:
+                return []
+        self._due_since.pop(name, None)
         number = await self.ledger.crls.reserve_number(
             scope.ca,
             scope.shard,
             after=scope.last_number,
             at_least=await self._floor(issuer, scope, name),
             at=now,
+            fence=fence,
         )
         try:
             lists = await self._make(issuer, scope, number, due)
-            await self.ledger.crls.publish(lists)
+            await self.ledger.crls.publish(lists, fence=fence)
         except BaseException:
             self._given_up[name] = number
             raise

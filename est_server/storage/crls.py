@@ -18,12 +18,14 @@ from est_server.ports.crl import (
 from est_server.storage import crl_statements as sql
 from est_server.storage import revocation_statements as revocation
 from est_server.storage import rows
+from est_server.storage.leases import check_fence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from est_server.ports.crl import CrlKind, Crls
+    from est_server.ports.leases import Fence
     from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 _PIECE = 16384  # entries that are joined at once: enough to be fast, little enough to be small
@@ -61,7 +63,14 @@ class SqlCrls:
         ]
 
     async def reserve_number(
-        self, ca: str, shard: int, *, after: int, at_least: int = 0, at: datetime
+        self,
+        ca: str,
+        shard: int,
+        *,
+        after: int,
+        at_least: int = 0,
+        at: datetime,
+        fence: Fence | None = None,
     ) -> int:
         number = max(after, at_least) + 1
         values = {
@@ -70,6 +79,7 @@ class SqlCrls:
         }  # fmt: skip
 
         def work(db: Transaction) -> int:
+            check_fence(db, fence)
             if not db.change(sql.RESERVE_NUMBER, values):
                 raise Conflict("crl.number", f"CA {ca} has another CRL number than {after} by now")
             return number
@@ -90,8 +100,10 @@ class SqlCrls:
     async def universe(self, ca: str, *, ends_from: datetime) -> Universe:
         return await self._reads.at_one_moment(lambda db: _universe(db, ca, ends_from))
 
-    async def publish(self, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
-        await self._writer.run(lambda db: _publish(db, lists))
+    async def publish(
+        self, lists: Sequence[tuple[PublishedCrl, bytes]], *, fence: Fence | None = None
+    ) -> None:
+        await self._writer.run(lambda db: _publish(db, lists, fence))
 
     async def crl_der(self, ca: str, shard: int, kind: CrlKind) -> tuple[int, bytes] | None:
         values = {"of_ca": ca, "shard": shard, "of_kind": kind}
@@ -195,7 +207,10 @@ def _entry(row: Found) -> Entry:
     )
 
 
-def _publish(db: Transaction, lists: Sequence[tuple[PublishedCrl, bytes]]) -> None:
+def _publish(
+    db: Transaction, lists: Sequence[tuple[PublishedCrl, bytes]], fence: Fence | None
+) -> None:
+    check_fence(db, fence)
     first = lists[0][0]
     scope = {"of_ca": first.ca, "shard": first.shard}
     row = db.find(sql.LAST_PUBLISHED, scope)

@@ -12,6 +12,7 @@ from est_server.storage.audit import SqlAudit
 from est_server.storage.audit_writer import AuditedWriter
 from est_server.storage.crls import SqlCrls
 from est_server.storage.device_keys import SqlDeviceKeys
+from est_server.storage.leases import SqlLeases
 from est_server.storage.nonces import SqlNonces
 from est_server.storage.orders import SqlOrders
 from est_server.storage.pending import SqlPending
@@ -58,6 +59,7 @@ class SqlLedger:
         self.audit = SqlAudit(reads, writer, actor)
         self.device_keys = SqlDeviceKeys(reads, writer)
         self.appraisals = SqlAppraisals(reads, writer)
+        self.leases = SqlLeases(reads, writer)
         self.nonces = SqlNonces(reads, writer)
         self.orders = SqlOrders(reads, writer, node, write.add_certificate)
         self.pending = SqlPending(reads, writer)

@@ -280,6 +280,7 @@ def node_row(status: NodeStatus) -> Row:
         "reload_serial": status.reload_serial,
         "reload_error": status.reload_error,
         "rollovers": status.rollovers,
+        "roles": status.roles,
     }
 
 
@@ -295,4 +296,5 @@ def node_record(row: Found) -> NodeStatus:
         reload_serial=row["reload_serial"],
         reload_error=row["reload_error"],
         rollovers=row["rollovers"],
+        roles=row["roles"],
     )

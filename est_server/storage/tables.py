@@ -249,4 +249,5 @@ nodes = Table(
     Column("reload_serial", Integer, nullable=False),
     Column("reload_error", Text),
     Column("rollovers", Text, nullable=False, server_default=text("''")),
+    Column("roles", Text, nullable=False, server_default=text("''")),
 )

@@ -338,15 +338,15 @@ async def test_a_ledger_whose_disk_is_full_publishes_later_and_skips_no_revocati
     """SQLite itself says that the database is full, at each write of a publication."""
     await world.revoke(1)
     before = world.der(kind="delta")
-    writer = world.ledger._writer
+    writer = world.ledger._writer.writer
     connection = writer._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     crls = type(world.ledger.crls)
     publish = crls.publish
 
-    async def large(self, lists):
-        await publish(self, [(crl, der + bytes(1 << 20)) for crl, der in lists])
+    async def large(self, lists, **options):
+        await publish(self, [(crl, der + bytes(1 << 20)) for crl, der in lists], **options)
 
     crls.publish = large  # more than the free pages that are left
     try:
