@@ -37,13 +37,13 @@ class Order(BaseModel):
     finalize: str
     authorizations: tuple[str, ...] = Field(max_length=100)
     certificate: str | None = None
-    error: dict[str, Any] = Field(default_factory=dict)
+    error: dict[str, Any] | None = None
 
 
 class Identifier(BaseModel):
     """What an authorization is for."""
 
-    value: str = Field(max_length=300)
+    value: str = Field(pattern=r"^[0-9A-Za-z.:_*-]{1,255}$")
 
 
 class Authorization(BaseModel):
@@ -131,7 +131,8 @@ class AcmeOrders:
             case "valid" if order.certificate is not None:
                 return await self._certificates(order.certificate)
             case "invalid":
-                raise refused(self._remote, f"the order is invalid: {problem_text(order.error)}")
+                text = problem_text(order.error or {})
+                raise refused(self._remote, f"the order is invalid: {text}")
             case "pending":
                 raise await self._not_authorized(order)
         raise self._remote.unavailable("ca.no-answer", f"the order is {order.status}")

@@ -37,7 +37,8 @@ _NOT_TAKEN = {
     "userActionRequired": "ca.login",
 }
 _LONGEST = 500
-_BUSY_FOR = 60
+BUSY_FOR = 60
+"""Seconds, where a server names none."""
 
 
 class AcmeProblemError(Exception):
@@ -81,7 +82,7 @@ def failure(
         rule or "ca.unavailable",
         problem.detail,
         nothing_issued=rule is not None,
-        retry_after=problem.retry_after or _BUSY_FOR,
+        retry_after=problem.retry_after or BUSY_FOR,
     )
 
 

@@ -25,12 +25,13 @@ from josepy.jwk import JWK, JWKEC, JWKRSA
 from josepy.util import ComparableRSAKey
 from pydantic import BaseModel, Field, ValidationError
 
-from backends.acme_problems import AcmeProblemError, failure, json_object
+from backends.acme_problems import BUSY_FOR, AcmeProblemError, failure, json_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backends.remote import Answer, Remote
+    from est_server.errors import BackendUnavailable
 
 _NONCE_ATTEMPTS = 8
 _MOST_NONCES = 64
@@ -123,10 +124,7 @@ class AcmeSession:
         """
         answer = await self.remote.send("GET", self.path(self._at))
         if answer.status != 200:
-            problem = AcmeProblemError(answer)
-            raise self.remote.unavailable(
-                "ca.misconfigured", f"{self._at}: {problem.detail}", nothing_issued=True
-            )
+            raise self._away("ca.unavailable", AcmeProblemError(answer), self._at)
         try:
             self._known = Directory.model_validate(json_object(answer.body))
         except ValidationError as error:
@@ -136,9 +134,7 @@ class AcmeSession:
         try:
             self._kid = await self._existing() or await self._opened()
         except AcmeProblemError as problem:
-            raise self.remote.unavailable(
-                "ca.login", f"no account: {problem.detail}", nothing_issued=True
-            ) from problem
+            raise self._away("ca.login", problem, "no account") from problem
 
     async def post(self, url: str, payload: Mapping[str, Any] | None = None) -> Answer:
         """Return the answer to a request signed by the account.
@@ -236,6 +232,15 @@ class AcmeSession:
                 "ca.forbidden", f"the account is {status}", nothing_issued=True
             )
         return url
+
+    def _away(self, rule: str, problem: AcmeProblemError, what: str) -> BackendUnavailable:
+        """Return why the conversation can't begin."""
+        return self.remote.unavailable(
+            rule,
+            f"{what}: {problem.detail}",
+            nothing_issued=True,
+            retry_after=problem.retry_after or BUSY_FOR,
+        )
 
     def path(self, url: str) -> str:
         """Return the part of a URL after its origin.

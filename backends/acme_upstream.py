@@ -12,6 +12,7 @@ over, one order makes one certificate, and whoever comes after a crash asks for 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -74,6 +75,7 @@ class AcmeUpstreamAuthority:
         files = [base / path for path in settings.issuers]
         self._configured = tuple(one for path in files for one in read_certificates(name, path))
         self._learned = read_certificates(name, self._kept) if self._kept.exists() else ()
+        self._in_file = self._learned
         self._certificates = self._issuing()
 
     def _issuing(self) -> CaCertificates:
@@ -157,9 +159,10 @@ class AcmeUpstreamAuthority:
             raise failure(problem, self._remote) from problem
 
     async def health(self) -> Health:
-        """Read the directory and ask for the account."""
+        """Read the directory, ask for the account, and keep what was learned."""
         try:
             await self._session.open()
+            self._keep_learned()
         except BackendUnavailable as error:
             return Health(ok=False, detail=error.hint or error.message)
         return Health(ok=True, detail="directory read, account valid")
@@ -177,7 +180,13 @@ class AcmeUpstreamAuthority:
         if led:
             self._learned = (*self._learned, *led)
             self._certificates = self._issuing()
+            with suppress(BackendUnavailable):  # the certificate exists; `health` tells of it
+                self._keep_learned()
+
+    def _keep_learned(self) -> None:
+        if self._learned and self._in_file != self._learned:
             keep(self._remote.name, self._kept, self._learned)
+            self._in_file = self._learned
 
 
 class AcmeUpstreamBackend:

@@ -55,7 +55,7 @@ class FakeAcme:
         unauthorized: names that wait for challenges.
         reuses: whether a new order for the names of one that is ready is that one.
         stale: how many nonces are refused.
-        dated: whether it takes notBefore and notAfter.
+        nameless: whether the subjects of its certificates are empty.
         chain: what comes with a certificate.
         asked: payloads by resource.
     """
@@ -66,6 +66,7 @@ class FakeAcme:
     unauthorized: set[str] = field(default_factory=set)
     reuses: bool = False
     stale: int = 0
+    nameless: bool = False
     external: bool = False
     terms: str | None = None
     account_status: str = "valid"
@@ -107,10 +108,10 @@ class FakeAcme:
         names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         now = datetime.now(UTC).replace(microsecond=0)  # noqa: TID251 - a server's own clock
         begin, end = order.get("notBefore"), order.get("notAfter")
-        first = order["identifiers"][0]["value"]
+        first = [x509.NameAttribute(NameOID.COMMON_NAME, order["identifiers"][0]["value"])]
         plan = CertificatePlan(
             ca="acme",
-            subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, first)]),
+            subject=x509.Name([] if self.nameless else first),
             subject_alternative_names=tuple(names),
             spki=csr.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
             key_algorithm="",

@@ -7,12 +7,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fake_acme import FakeAcme, Said, opened, running
 
 from est_server.errors import BackendRejected, BackendUnavailable, Pending
 from est_server.pki.authority import make_issuing, make_root, plain_key
 from est_server.pki.keys import generate_key
-from est_server.testing.desk import Desk, MovedClock, order_of
+from est_server.pki.plan_names import encode_names
+from est_server.ports.orders import Ordered
+from est_server.testing.desk import Desk, MovedClock, open_ledger, order_of
 from est_server.testing.issuer import FakeIssuer
 
 NOW = datetime.now(UTC)  # noqa: TID251 - certificates that are valid now
@@ -98,6 +103,15 @@ async def test_a_binding_with_another_key(fake):
         error = await unavailable(authority.connect())
         await authority.close()
     assert "does not verify" in error.hint
+
+
+async def test_a_server_that_is_away_or_too_busy_for_an_account(fake, authority):
+    fake.fault = "unavailable"
+    error = await unavailable(authority.connect())
+    assert (error.rule, error.retry_after, error.nothing_issued) == ("ca.unavailable", 9, True)
+    fake.fault = ""
+    fake.says["newAccount"] = Said("rateLimited")
+    assert (await unavailable(authority.connect())).retry_after == 7
 
 
 async def test_an_account_that_the_server_has_lost_is_opened_again(fake, authority):
@@ -238,6 +252,77 @@ async def test_an_order_that_ended_without_a_certificate(fake, authority):
     assert await authority.find(order) is None
 
 
+async def enrolled(fake, tmp_path, **settings):
+    ledger = open_ledger(tmp_path)
+    try:
+        async with running(fake) as url:
+            authority = here(fake, url, **settings)
+            await authority.connect()
+            row = await Desk(ledger, authority, MovedClock()).enroll()
+            await authority.close()
+            return row
+    finally:
+        await ledger.close()
+
+
+async def test_a_server_that_decides_how_long(fake, tmp_path):
+    row = await enrolled(fake, tmp_path, lifetime="30d")
+    [order] = fake.orders.values()
+    assert not {"notBefore", "notAfter"} & {*order}
+    assert row.not_after - row.not_before == timedelta(days=30)
+
+
+async def test_a_server_that_writes_no_subject(fake, tmp_path):
+    fake.nameless = True
+    assert (await enrolled(fake, tmp_path, subject="empty")).subject == ""
+
+
+async def test_an_order_that_the_server_uses_again_is_not_carried_out_for_another_request(
+    fake, authority, tmp_path
+):
+    fake.reuses = True
+    ledger = open_ledger(tmp_path)
+    desk = Desk(ledger, authority, MovedClock())
+    first = desk.new_order()
+    fake.says["finalize"] = Said("serverInternal", "nobody knows")
+    assert not (await unavailable(desk.enroll(first))).nothing_issued
+    second = named_alike(desk.new_order(), first)
+    error = await unavailable(desk.enroll(second))
+    assert (error.rule, error.nothing_issued) == ("ca.busy", True)
+    assert (await desk.state(first), await desk.state(second)) == ("parked", "rejected")
+    await desk.settle()
+    assert await desk.state(first) == "issued"
+    [made] = fake.certificates()
+    assert made.public_key() == csr_of(first).public_key()
+    await desk.enroll(named_alike(desk.new_order(), first))
+    assert len(fake.certificates()) == 2
+    await ledger.close()
+
+
+def csr_of(order):
+    return x509.load_der_x509_csr(order.ordered.csr)
+
+
+def named_alike(order, other):
+    """Return an order for a key of its own and another one's names."""
+    plan = order_of(order).plan
+    names = order_of(other).plan
+    plan = replace(
+        plan,
+        subject=names.subject,
+        subject_alternative_names=names.subject_alternative_names,
+    )
+    key = generate_key("EC-P256")
+    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    plan = replace(plan, spki=der)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(names.subject)
+    san = x509.SubjectAlternativeName(names.subject_alternative_names)
+    csr = builder.add_extension(san, critical=False).sign(key, SHA256())
+    octets = csr.public_bytes(Encoding.DER)
+    request = replace(order.request, plan=plan.as_json(), csr=octets)
+    return replace(order, request=request, ordered=Ordered(octets, encode_names(plan)))
+
+
 # --- who issues --------------------------------------------------------------------------------
 
 
@@ -264,6 +349,20 @@ async def test_one_that_leads_to_no_configured_root_is_not(fake, authority, tmp_
     await authority.issue(await ordered(authority))
     assert authority.certificates() == before
     assert not (tmp_path / "learned.pem").exists()
+
+
+async def test_what_was_learned_and_can_not_be_kept_is_told(fake, tmp_path):
+    async with running(fake) as url:
+        authority = here(fake, url, issuers=["root.pem"], learned="folder/learned.pem")
+        await authority.connect()
+        (tmp_path / "folder").write_text("a file")
+        assert await authority.issue(await ordered(authority)) in fake.certificates()
+        health = await authority.health()
+        assert (health.ok, "folder" in health.detail) == (False, True)
+        (tmp_path / "folder").unlink()
+        assert (await authority.health()).ok
+        assert (tmp_path / "folder" / "learned.pem").exists()
+        await authority.close()
 
 
 def test_issuers_without_a_root(fake):
