@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from acme.jws import JWS
 from acme.messages import Directory as Resources
 from acme.messages import ExternalAccountBinding
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from josepy.errors import DeserializationError
 from josepy.json_util import decode_b64jose
-from josepy.jwa import ES256, ES384, ES512, RS256, JWASignature
-from josepy.jwk import JWK, JWKEC, JWKRSA
-from josepy.util import ComparableRSAKey
 from pydantic import BaseModel, Field, ValidationError
 
 from backends.acme_problems import BUSY_FOR, AcmeProblemError, failure, json_object
@@ -30,12 +23,12 @@ from backends.acme_problems import BUSY_FOR, AcmeProblemError, failure, json_obj
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backends.acme_account import Account
     from backends.remote import Answer, Remote
     from est_server.errors import BackendUnavailable
 
 _NONCE_ATTEMPTS = 8
 _MOST_NONCES = 64
-_CURVES = {"secp256r1": ES256, "secp384r1": ES384, "secp521r1": ES512}
 _HEADERS = {"Content-Type": "application/jose+json", "User-Agent": "est-server"}
 
 
@@ -54,48 +47,6 @@ class Directory(BaseModel):
     new_order: str = Field(alias="newOrder")
     revoke_cert: str = Field(alias="revokeCert")
     meta: Meta = Meta()
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """The account's key and how it signs."""
-
-    key: JWK = field(repr=False)
-    algorithm: JWASignature
-
-    @classmethod
-    def read(cls, pem: bytes) -> Signer:
-        """Read a key: P-256, P-384, P-521 or RSA.
-
-        Raises:
-            ValueError: it is none, or encrypted.
-        """
-        try:
-            key = load_pem_private_key(pem, None)
-        except TypeError as error:
-            raise ValueError("the key is encrypted") from error
-        if isinstance(key, EllipticCurvePrivateKey) and key.curve.name in _CURVES:
-            return cls(JWKEC(key=key), _CURVES[key.curve.name])
-        if isinstance(key, RSAPrivateKey):
-            return cls(JWKRSA(key=ComparableRSAKey(key)), RS256)
-        raise ValueError("neither an EC nor an RSA key")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who asks; the account is found by its key, and opened where there is none.
-
-    Attributes:
-        signer: its key.
-        contact: ``mailto:`` URLs.
-        terms_of_service_agreed: by the operator.
-        external: key identifier and base64url MAC key that the CA gave (RFC 8555 7.3.4).
-    """
-
-    signer: Signer
-    contact: tuple[str, ...]
-    terms_of_service_agreed: bool
-    external: tuple[str, str] | None = field(repr=False)
 
 
 class AcmeSession:
@@ -122,6 +73,30 @@ class AcmeSession:
         Raises:
             BackendUnavailable: what is wrong, and what to do.
         """
+        await self._read_directory()
+        try:
+            self._kid = await self._existing() or await self._opened()
+        except AcmeProblemError as problem:
+            raise self._away("ca.login", problem, "no account") from problem
+
+    async def check(self) -> None:
+        """Read the directory and the account; like `open`, without asking for an account again.
+
+        Raises:
+            BackendUnavailable: as `open`.
+        """
+        if self._kid is None:
+            await self.open()
+            return
+        await self._read_directory()
+        try:
+            self._require_valid(await self._signed(self._kid, None, self._kid))
+        except AcmeProblemError as problem:
+            if problem.kind != "accountDoesNotExist":
+                raise self._away("ca.forbidden", problem, "the account") from problem
+            await self.open()
+
+    async def _read_directory(self) -> None:
         answer = await self.remote.send("GET", self.path(self._at))
         if answer.status != 200:
             raise self._away("ca.unavailable", AcmeProblemError(answer), self._at)
@@ -131,10 +106,6 @@ class AcmeSession:
             raise self.remote.unavailable(
                 "ca.misconfigured", f"{self._at} is no ACME directory", nothing_issued=True
             ) from error
-        try:
-            self._kid = await self._existing() or await self._opened()
-        except AcmeProblemError as problem:
-            raise self._away("ca.login", problem, "no account") from problem
 
     async def post(self, url: str, payload: Mapping[str, Any] | None = None) -> Answer:
         """Return the answer to a request signed by the account.
@@ -226,12 +197,18 @@ class AcmeSession:
         return self._account_url(await self._signed(directory.new_account, body, None))
 
     def _account_url(self, answer: Answer) -> str:
-        status, url = json_object(answer.body).get("status"), answer.headers.get("location")
-        if status != "valid" or url is None:
+        self._require_valid(answer)
+        url = answer.headers.get("location")
+        if url is None:
+            raise self.remote.unavailable("ca.login", "the account has no URL", nothing_issued=True)
+        return url
+
+    def _require_valid(self, answer: Answer) -> None:
+        status = json_object(answer.body).get("status")
+        if status != "valid":
             raise self.remote.unavailable(
                 "ca.forbidden", f"the account is {status}", nothing_issued=True
             )
-        return url
 
     def _away(self, rule: str, problem: AcmeProblemError, what: str) -> BackendUnavailable:
         """Return why the conversation can't begin."""

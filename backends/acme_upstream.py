@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from backends.acme_account import Account, Signer
 from backends.acme_orders import AcmeOrders, base64url
 from backends.acme_plan import new_order
 from backends.acme_problems import AcmeProblemError, failure
-from backends.acme_session import Account, AcmeSession, Signer, origin
+from backends.acme_session import AcmeSession, origin
 from backends.acme_settings import AcmeUpstreamSettings, capabilities
 from backends.issuers import is_ca, issuing, keep
 from backends.remote import Remote, read_certificates, tls_context, unusable
@@ -161,7 +162,7 @@ class AcmeUpstreamAuthority:
     async def health(self) -> Health:
         """Read the directory, ask for the account, and keep what was learned."""
         try:
-            await self._session.open()
+            await self._session.check()
             self._keep_learned()
         except BackendUnavailable as error:
             return Health(ok=False, detail=error.hint or error.message)

@@ -20,12 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from josepy.jwk import JWK, JWKOct
 
-from backends.acme_upstream import AcmeUpstreamBackend, AcmeUpstreamSettings
 from est_server.pki.authority import make_server_certificate, plain_key
 from est_server.pki.keys import generate_key
 from est_server.pki.plan import CertificatePlan
 from est_server.pki.usages import EXTENDED_KEY_USAGES
-from est_server.ports.ca import BackendContext
 from est_server.testing.issuer import FakeIssuer
 
 WRONG = {"wrong-key", "wrong-names", "wrong-validity", "wrong-issuer"}
@@ -128,6 +126,7 @@ class FakeAcme:
         app.router.add_route("HEAD", "/nonce", self._empty)
         for path, handler in {
             "/account": self._account,
+            "/account/{id}": self._own_account,
             "/order": self._new_order,
             "/order/{id}": self._order,
             "/order/{id}/finalize": self._finalize,
@@ -207,6 +206,10 @@ class FakeAcme:
         assert payload.get("termsOfServiceAgreed") or not self.terms
         self.accounts[url] = key
         return web.json_response(body, status=201, headers=headers)
+
+    async def _own_account(self, request):
+        await self._payload(request, "account")
+        return web.json_response({"status": self.account_status})
 
     async def _new_order(self, request):
         payload, _ = await self._payload(request, "newOrder")
@@ -308,31 +311,3 @@ def tls_files(issuer: FakeIssuer, folder: Path) -> Path:
     path = folder / "tls.pem"
     path.write_bytes(certificate.public_bytes(Encoding.PEM) + plain_key(key))
     return path
-
-
-USAGES = {
-    "key_usage": ["digitalSignature", "keyEncipherment"],
-    "extended_key_usage": ["serverAuth", "clientAuth"],
-}
-
-
-def opened(folder, clock, directory, **settings):
-    """Open the backend on files of a folder: ``acme.key``, ``eab``, and what `settings` name."""
-    if not (folder / "acme.key").exists():
-        (folder / "acme.key").write_bytes(plain_key(generate_key("EC-P256")))
-        (folder / "eab").write_text(MAC_KEY)
-        for secret in ("acme.key", "eab"):
-            (folder / secret).chmod(0o600)
-    settings = AcmeUpstreamSettings.model_validate(
-        {
-            "directory": directory,
-            "trust": ["root.pem"],
-            "account_key": "file:acme.key",
-            "external_account": {"key_id": "kid-1", "mac_key": "file:eab"},
-            "terms_of_service_agreed": True,
-            "learned": "learned.pem",
-            **USAGES,
-            **settings,
-        }
-    )
-    return AcmeUpstreamBackend().open(settings, BackendContext("ca", folder, clock))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 
-from fake_acme import FakeAcme, opened, running
+from acme_backend import opened
+from fake_acme import FakeAcme, running
 from pebble import Pebble, authorize
 
 

@@ -13,10 +13,10 @@ from collections import Counter
 
 import aiohttp
 import pytest
+from acme_backend import opened
 from cryptography import x509
 from device_world import authorization, csr, issued, post
 from est_process import initialise, serving
-from fake_acme import opened
 from pebble import PACKAGE, PROGRAM, Pebble, authorize, in_background
 from test_interop_clients import CLIENTS
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from acme_backend import opened
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from fake_acme import FakeAcme, Said, opened, running
+from fake_acme import FakeAcme, Said, running
 
 from est_server.errors import BackendRejected, BackendUnavailable, Pending
 from est_server.pki.authority import make_issuing, make_root, plain_key
@@ -118,6 +119,27 @@ async def test_an_account_that_the_server_has_lost_is_opened_again(fake, authori
     fake.accounts.clear()
     order = await ordered(authority)
     assert await authority.issue(order) in fake.certificates()
+
+
+async def test_health_is_asked_of_the_account(fake, authority):
+    assert (await authority.health()).ok
+    assert [name for name, _ in fake.asked].count("account") == 1
+    fake.account_status = "deactivated"
+    health = await authority.health()
+    assert (health.ok, "deactivated" in health.detail) == (False, True)
+    fake.account_status = "valid"
+    fake.says["account"] = Said("unauthorized", "go away")
+    assert "go away" in (await authority.health()).detail
+    fake.accounts.clear()
+    assert (await authority.health()).ok, "opened again"
+    assert len(fake.accounts) == 1
+
+
+async def test_health_before_there_is_an_account(fake):
+    async with running(fake) as url:
+        authority = here(fake, url)
+        assert (await authority.health()).ok
+        await authority.close()
 
 
 @pytest.mark.parametrize("name", ["RSA-2048", "EC-P384", "EC-P521"])
