@@ -30,7 +30,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import Field
 
-from backends.aws_plan import api_passthrough
+from backends.aws_plan import api_passthrough, written_by
 from est_server.errors import BackendRejected, BackendUnavailable
 from est_server.pki.chain import chain_above
 from est_server.ports.ca import (
@@ -113,7 +113,7 @@ class AwsPcaAuthority:
     @property
     def capabilities(self) -> Capabilities:
         """See `AwsPcaBackend.capabilities`."""
-        return _CAPABILITIES
+        return _capabilities(self._settings)
 
     async def connect(self) -> None:
         """Ask for the CA's certificate; see `CertificateAuthority.connect`."""
@@ -291,22 +291,27 @@ class AwsPcaBackend:
 
     def capabilities(self, settings: AwsPcaSettings) -> Capabilities:
         """Names and validity as ordered; serial number and the URLs of its lists are its own."""
-        del settings
-        return _CAPABILITIES
+        return _capabilities(settings)
 
     def open(self, settings: AwsPcaSettings, context: BackendContext) -> AwsPcaAuthority:
         """See `Backend.open`."""
         return AwsPcaAuthority(settings, context.name)
 
 
-_CAPABILITIES = Capabilities(
-    device_keys=frozenset({"RSA-2048", "RSA-3072", "RSA-4096", "EC-P256", "EC-P384", "EC-P521"}),
-    revokes=True,
-    repeats_for=_REPEATS_FOR,
-    forwards_csr=True,
-    own=frozenset({"serial", "validity", "extensions"}),
-    name_kinds=frozenset({"dns", "ip", "email", "uri"}),
-)
+_KEYS = frozenset({"RSA-2048", "RSA-3072", "RSA-4096", "EC-P256", "EC-P384", "EC-P521"})
+
+
+def _capabilities(settings: AwsPcaSettings) -> Capabilities:
+    return Capabilities(
+        device_keys=_KEYS,
+        revokes=True,
+        repeats_for=_REPEATS_FOR,
+        forwards_csr=True,
+        own=frozenset({"serial", "validity", "extensions"}),
+        name_kinds=frozenset({"dns", "ip", "email", "uri"}),
+        writes=written_by(settings.template),
+        certificate_policies="APIPass" in settings.template,
+    )
 
 
 def _pem(csr: bytes) -> bytes:

@@ -21,6 +21,25 @@ _USAGES = {
     "decipherOnly": "DecipherOnly",
 }
 
+_WEB = ("digitalSignature", "keyEncipherment")
+_SERVER, _CLIENT, _CODE = (f"1.3.6.1.5.5.7.3.{number}" for number in (1, 2, 3))
+_WRITES = {
+    "EndEntityCertificate": (*_WEB, _SERVER, _CLIENT),
+    "EndEntityClientAuthCertificate": (*_WEB, _CLIENT),
+    "EndEntityServerAuthCertificate": (*_WEB, _SERVER),
+    "CodeSigningCertificate": ("digitalSignature", _CODE),
+}
+"""Template -> the usages and purposes that its definition puts into every certificate."""
+
+
+def written_by(template: str) -> frozenset[str]:
+    """Return the usages and purposes that stand in every certificate of a template's ARN.
+
+    What passes through beside them changes nothing about them: the definition comes first.
+    """
+    name = template.split("/")[1].partition("_")[0]
+    return frozenset(_WRITES.get(name, ()))
+
 
 def api_passthrough(plan: CertificatePlan) -> dict[str, Any]:
     """Return subject and extensions of `plan` as IssueCertificate takes them.

@@ -220,11 +220,16 @@ def error(code, text="no"):
     )
 
 
+def running(fake: FakeAwsPca):
+    """Serve the fake."""
+    return serving(fake.handle)
+
+
 @asynccontextmanager
-async def running(fake: FakeAwsPca):
+async def serving(handle):
     """Serve on loopback; yields the URL."""
     app = web.Application()
-    app.router.add_post("/", fake.handle)
+    app.router.add_post("/", handle)
     server = TestServer(app)
     await server.start_server()
     try:

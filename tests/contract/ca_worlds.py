@@ -13,6 +13,7 @@ from fake_aws_pca import running as running_aws
 from fake_est import FakeEst, answering
 from fake_openbao import FakeOpenBao, running
 from google_cas_world import GoogleCasWorld
+from moto_world import MotoWorld
 from pkcs11_world import Pkcs11World
 
 from backends.aws_pca import AwsPcaBackend, AwsPcaSettings
@@ -230,6 +231,7 @@ WORLDS = {
     "acme_upstream": AcmeWorld,
     "acme_upstream-pebble": PebbleWorld,
     "aws_pca": AwsPcaWorld,
+    "aws_pca-moto": MotoWorld,
     "est_upstream": EstUpstreamWorld,
     "est_upstream-forgets": EstForgetfulWorld,
     "google_cas": GoogleCasWorld,

@@ -10,6 +10,7 @@ from ca_worlds import (
     EstUpstreamWorld,
     ForgetfulWorld,
     GoogleCasWorld,
+    MotoWorld,
     OpenBaoWorld,
     PebbleWorld,
     Pkcs11World,
@@ -77,6 +78,11 @@ def _softhsm(need):
 class TestAwsPca(CaContract):
     backend = "aws_pca"
     world = AwsPcaWorld
+
+
+class TestAwsPcaAtMoto(CaContract):
+    backend = "aws_pca-moto"
+    world = MotoWorld
 
 
 class TestAcmeUpstream(CaContract):

@@ -175,3 +175,29 @@ async def test_revoking_twice_and_what_it_does_not_know(tmp_path):
         with pytest.raises(BackendRejected) as caught:
             await aws.revoke(fake.issuer.root.certificate, "superseded")
         assert caught.value.rule == "ca.not-revoked"
+
+
+@pytest.mark.parametrize(
+    ("template", "writes"),
+    [
+        ("BlankEndEntityCertificate_APIPassthrough/V1", set()),
+        (
+            "EndEntityCertificate/V1",
+            {"digitalSignature", "keyEncipherment", "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"},
+        ),
+        (
+            "EndEntityClientAuthCertificate_APIPassthrough/V1",
+            {"digitalSignature", "keyEncipherment", "1.3.6.1.5.5.7.3.2"},
+        ),
+        (
+            "EndEntityServerAuthCertificate_CSRPassthrough/V1",
+            {"digitalSignature", "keyEncipherment", "1.3.6.1.5.5.7.3.1"},
+        ),
+        ("CodeSigningCertificate/V1", {"digitalSignature", "1.3.6.1.5.5.7.3.3"}),
+    ],
+)
+def test_what_a_template_writes_is_declared(template, writes):
+    settings = AwsPcaSettings(arn=ARN, template=f"arn:aws:acm-pca:::template/{template}")
+    can = AwsPcaBackend().capabilities(settings)
+    assert can.writes == writes
+    assert can.certificate_policies == ("APIPassthrough" in template)
