@@ -96,7 +96,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[acme,attestation,aws,gcp,pkcs11,policy]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[acme,attestation,aws,gcp,pkcs11,policy,timestamp]'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

@@ -6,11 +6,13 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from est_server.app.audit import AuditKeeper
 from est_server.app.authorities import Authorities
 from est_server.app.clock import system_clock
 from est_server.app.est import EstSide
@@ -71,8 +73,14 @@ class Server:
         configure_logs(server.log.level, server.log.format)
         self._cas = Authorities(self._configuration, logs=True)
         node = Node.new_name()
-        self._ledger = ready_ledger(self._configuration, migrate=migrate, node=node)
+        self._ledger = ready_ledger(
+            self._configuration,
+            migrate=migrate,
+            node=node,
+            actor=f"est-server@{socket.gethostname()}",
+        )
         self._ephemeral = ready_ephemeral(self._configuration)
+        self._audit = AuditKeeper.of(self._configuration, self._ledger.audit, system_clock)
         self._upkeep = CaUpkeep(self._ledger, self._cas)
         self._node = Node(node, self._ledger, self._configuration.digest)
         limits = server.limits
@@ -117,6 +125,7 @@ class Server:
                         await self._reload()
                 log.info("server.draining")
             await self._est.followers.flush()
+            await self._audit.stop()
         await self._cas.close()
         await self._ephemeral.close()
         await self._ledger.close()
@@ -135,6 +144,7 @@ class Server:
     def _works(self) -> tuple[Periodic, ...]:
         return (
             Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
+            *self._audit.works(),
             *self._upkeep.works(),
             Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
             Periodic("follow", _FOLLOW_SECONDS, self._follow),
@@ -225,7 +235,7 @@ class Server:
             if _until_restart(self._configuration.server) != _until_restart(fresh.server):
                 raise BackendUnavailable(
                     "reload.restart",
-                    "cas, state, retention and listeners.public.url need a restart",
+                    "cas, state, audit, retention and listeners.public.url need a restart",
                 )
             prepared = self._est.prepare(fresh, self._rollovers)
             admin = self._admin_context(fresh, self._rollovers)
@@ -246,6 +256,7 @@ class Server:
     async def _remember(self) -> None:
         """Keep the texts of profiles and policies, so that old decisions stay readable."""
         await self._ledger.remember_profiles(self._est.texts(), at=system_clock())
+        await self._audit.configured(self._configuration, system_clock())
         metrics.RELOAD_SUCCESS.set(1)
         metrics.RELOAD_TIME.set_to_current_time()
 
@@ -273,7 +284,8 @@ class Server:
 def _until_restart(server: ServerModel) -> tuple[object, ...]:
     """Return what a reload must not change: certificates and lists say the same of the URL."""
     public = server.listeners.public
-    return server.cas, server.state, server.retention, None if public is None else public.url
+    url = None if public is None else public.url
+    return server.cas, server.state, server.audit, server.retention, url
 
 
 async def _first(*events: asyncio.Event) -> None:

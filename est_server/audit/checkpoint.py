@@ -47,6 +47,7 @@ _NOTE = re.compile(
     r"\n— (?P<name>[^\s+]{1,200}) (?P<signature>[A-Za-z0-9+/]+=*)\n",
     re.ASCII,
 )
+_LOGGED = re.compile(r"\bnote=([A-Za-z0-9+/]+=*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,31 @@ def check_note(note: str, key: Ed25519PublicKey) -> Checkpoint:
         text = f"the signature of the checkpoint of {checkpoint.size} leaves is wrong"
         raise Malformed("audit.signature", text) from error
     return checkpoint
+
+
+def find_notes(text: str) -> dict[int, str]:
+    """Return the checkpoints in an anchor's file, by size: one after the other, or in syslog lines.
+
+    Raises:
+        Malformed: ``audit.anchor``: there are none, or there is something else between them, or
+            two of them differ and have the same size.
+    """
+    logged = _LOGGED.findall(text)
+    found: dict[int, str] = {}
+    for note in [_unlogged(one) for one in logged] or [one[0] for one in _NOTE.finditer(text)]:
+        size = read_note(note).size
+        if found.setdefault(size, note) != note:
+            raise Malformed("audit.anchor", f"two checkpoints of {size} leaves differ")
+    if not found or (not logged and _NOTE.sub("", text).strip()):
+        raise Malformed("audit.anchor", "this is no file of checkpoints")
+    return found
+
+
+def _unlogged(note: str) -> str:
+    try:
+        return b64decode(note, validate=True).decode()
+    except ValueError as error:
+        raise _malformed() from error
 
 
 def _read(note: str) -> tuple[Checkpoint, bytes, bytes]:

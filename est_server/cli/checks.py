@@ -15,6 +15,7 @@ from cryptography import x509
 from est_server.app.authorities import Authorities
 from est_server.app.clock import system_clock
 from est_server.app.parts import ready_ephemeral, ready_ledger
+from est_server.cli.doctor_audit import check_audit
 from est_server.cli.doctor_cas import check_ca_expiry, check_cas
 from est_server.cli.doctor_crls import check_crls
 from est_server.cli.doctor_orders import check_orders
@@ -253,6 +254,7 @@ CHECKS: Mapping[str, tuple[str, Callable[[Patient], AsyncIterator[Finding]]]] = 
     "ledger": ("the schema fits this release; reads and writes", _ledger),
     "crl": ("revocation lists are in force, on time, and everywhere the same", check_crls),
     "orders": ("what CAs were asked is settled, and revocations have reached them", check_orders),
+    "audit": ("the audit log is signed, written down elsewhere, and nothing waits", check_audit),
     "ephemeral": ("the store of counters answers", _ephemeral),
     "clock": ("the time is not before what was made already", _clock),
     "ports": ("listeners' ports are free, or ours", _ports),

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import TypeAdapter, ValidationError
 
 from est_server.app.clock import system_clock
+from est_server.cli.audit_key import SECTION, make_audit_key
 from est_server.cli.token_hierarchy import TokenWanted, made_in_token
 from est_server.config.server import Address
 from est_server.pki import authority
@@ -33,7 +34,7 @@ PLACEHOLDER = "est-server without a CA"
 
 _YEAR = timedelta(days=365)
 _TLS_LIFETIME = timedelta(days=397)  # what clients that follow the CA/Browser Forum take
-_PRIVATE = ("secrets", "state")
+_PRIVATE = ("keys", "secrets", "state")
 _FOLDERS = ("ca", "tls", "trust", "profiles", *_PRIVATE)
 
 _SERVER_YAML = """\
@@ -65,7 +66,7 @@ trust: {{}}                          # manufacturers' roots: name: trust/acme.pe
 profiles: profiles                 # every *.yaml in there; its name is the file's
 credentials:
   key: file:secrets/credentials.key
-"""
+{audit}"""
 
 _SOFT = """\
     backend: soft                  # keys on this disk: for a lab or a small fleet
@@ -157,6 +158,7 @@ def build(base: Path, wanted: Wanted) -> str | None:
         )
     _write(base / "secrets/credentials.key", secrets.token_hex(32).encode() + b"\n")
     chain = b"" if issuing is None else _pem(issuing.certificate)
+    make_audit_key(base)
     _write(base / "tls/server.pem", _pem(tls) + chain, 0o644)
     _write(base / "tls/server.key", authority.plain_key(tls_key))
     name = wanted.names[0]
@@ -167,6 +169,7 @@ def build(base: Path, wanted: Wanted) -> str | None:
         name=f"[{name}]" if ":" in name else name,
         port=wanted.public.rpartition(":")[2],
         issuing=section,
+        audit=SECTION.format(origin=f"{name}/audit"),
     )
     _write(base / "server.yaml", text.encode(), 0o644)
     profile = f"{wanted.profile}.yaml"

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "attestation": "Evidence of devices: explain.",
     "why": "Explain a decision, a request, a certificate or a device.",
     "ca": "Certificate authorities: list, show, init, install, rollover, test-sign.",
+    "audit": "The audit log: init, verify, prove, export, checkpoint.",
     "db": "The ledger: upgrade, status, backup, restore, prune.",
     "drill": "Rehearsals of what must work on a bad day: restore.",
     "client": "An EST client: cacerts, csrattrs, enroll, reenroll, serverkeygen.",

@@ -53,7 +53,7 @@ def why(
         from est_server.errors import NotFound
 
         async with opened(config) as (configuration, ledger):
-            found = await _decisions(ledger, identifier, limit)
+            found = await decisions_about(ledger, identifier, limit)
             if not found:
                 hint = "give a decision (d_…), a request (r_…), a serial number or a device"
                 raise NotFound("why.unknown", f"nothing is known of {identifier}", hint=hint)
@@ -94,7 +94,8 @@ async def decisions_of_device(ledger: Ledger, device_id: str, limit: int) -> lis
     return newest[:limit]
 
 
-async def _decisions(ledger: Ledger, identifier: str, limit: int) -> list[DecisionRecord]:
+async def decisions_about(ledger: Ledger, identifier: str, limit: int) -> list[DecisionRecord]:
+    """Return the decisions that a decision, a request, a serial number or a device leads to."""
     if identifier.startswith("d_"):
         found = await ledger.decisions(decision_id=identifier)
     elif identifier.startswith("r_"):

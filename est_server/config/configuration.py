@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from est_server.config.audit import check_audit, lint_audit
 from est_server.config.backends import VERIFIERS, installed
 from est_server.config.capabilities import check_capabilities
 from est_server.config.compact import check_backdates
@@ -185,6 +186,8 @@ def load(
         files.extend(check_backdates(content, everyone))
     server = content.model if content is not None and content.sound else None
     if server is not None:
+        check_audit(files, document, server)
+        files.extend(lint_audit(document, server))
         files.extend(lint_pointers(document, server, profiles.files))
         files.extend(lint_crl(document, server))
         files.extend(lint_deltas(server, profiles.files))

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from est_server.config.attestation import Attestation
+from est_server.config.audit import Audit
 from est_server.config.compact import Compact
 from est_server.config.crl import Crl
 from est_server.config.ocsp import Ocsp
@@ -302,6 +303,9 @@ class ServerModel(Strict):
     profiles: File = Field(default="profiles", description="the folder of the profiles")
     credentials: Credentials = Credentials()
     attestation: Attestation = Attestation()
+    audit: Audit | None = Field(
+        default=None, description="absent: the audit log is kept, and nobody signs it"
+    )
     limits: Limits = Limits()
     retention: Retention = Retention()
     realm: str = Field(

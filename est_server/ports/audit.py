@@ -83,14 +83,16 @@ class AuditLog(Protocol):
         """Write a leaf about an act that changes no row."""
         ...
 
-    async def extend(self, sign: Callable[[int, bytes, str | None], str] | None) -> str | None:
+    async def extend(
+        self, sign: Callable[[int, bytes, str | None], str] | None
+    ) -> tuple[int, str | None]:
         """Give some of the waiting leaves their places and keep the checkpoint over all.
 
         Args:
             sign: returns a signed note over a size and a root; it gets the note before it, too.
 
         Returns:
-            The checkpoint; None where nothing waited or nothing is signed.
+            How many leaves got their places, and the checkpoint, if there are any and it is signed.
 
         Raises:
             Conflict: ``audit.sequenced``: somebody else did it meanwhile.

@@ -49,7 +49,9 @@ class SqlAudit:
         stamp = rows.stamp(at)
         await self.writer.run(lambda db: add_leaf(db, self.actor, stamp, said))
 
-    async def extend(self, sign: Callable[[int, bytes, str | None], str] | None) -> str | None:
+    async def extend(
+        self, sign: Callable[[int, bytes, str | None], str] | None
+    ) -> tuple[int, str | None]:
         return await self.writer.run(lambda db: _extend(db, sign))
 
     async def state(self) -> AuditState:
@@ -77,11 +79,13 @@ class SqlAudit:
         return await self.reads.at_one_moment(lambda db: look(SqlAuditReader(db)))
 
 
-def _extend(db: Transaction, sign: Callable[[int, bytes, str | None], str] | None) -> str | None:
+def _extend(
+    db: Transaction, sign: Callable[[int, bytes, str | None], str] | None
+) -> tuple[int, str | None]:
     """Give waiting leaves their places; see `AuditLog.extend`."""
     waiting = db.find_all(sql.WAITING, {"after": -1, "most": _MOST_AT_ONCE})
     if not waiting:
-        return None
+        return 0, None
     last = db.find(sql.LAST_PLACE, {})
     size = 0 if last is None or last[0] is None else int(last[0]) + 1
     newest = db.find(sql.NEWEST, {})
@@ -90,7 +94,7 @@ def _extend(db: Transaction, sign: Callable[[int, bytes, str | None], str] | Non
         _place(db, waiting, size)
         tree = _grow(db, waiting, size)
         if sign is None:
-            return None
+            return len(waiting), None
         note: str = sign(tree.size, tree.root(), before)
         db.change(sql.ADD_CHECKPOINT, {"size": tree.size, "note": note})
     except UniqueBroken as error:
@@ -101,7 +105,7 @@ def _extend(db: Transaction, sign: Callable[[int, bytes, str | None], str] | Non
             "the audit log can't be extended: its tree is damaged",
             hint=f"tile {error} is missing or short; est-server audit verify tells more",
         ) from error
-    return note
+    return len(waiting), note
 
 
 def _place(db: Transaction, waiting: Sequence[Found], size: int) -> None:

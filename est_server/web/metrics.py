@@ -150,6 +150,22 @@ FEED_EVENTS = Counter("est_server_feed_events_total", "revocation events sent in
 FEED_CUT = Counter(
     "est_server_feed_slow_readers_total", "streams that were cut off because nobody read them"
 )
+AUDIT_WAITING = Gauge(
+    "est_server_audit_waiting_leaves",
+    "acts that are under no checkpoint yet",
+    multiprocess_mode="livemostrecent",
+)
+AUDIT_SIZE = Gauge(
+    "est_server_audit_leaves", "leaves of the audit log", multiprocess_mode="livemax"
+)
+AUDIT_CHECKPOINT_TIME = Gauge(
+    "est_server_audit_checkpoint_timestamp_seconds",
+    "when the newest checkpoint of the audit log was signed",
+    multiprocess_mode="livemax",
+)
+AUDIT_ANCHORED = Counter(
+    "est_server_audit_anchored_total", "checkpoints written down elsewhere", ("anchor", "outcome")
+)
 
 
 def exposition() -> bytes:

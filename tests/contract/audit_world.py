@@ -38,8 +38,8 @@ def signer(key=KEY, at=NOW):
 async def extend(ledger, key=KEY):
     """Give all leaves their places; return the checkpoints."""
     found = []
-    while (note := await ledger.audit.extend(signer(key))) is not None:
-        found.append(note)
+    while (placed := await ledger.audit.extend(signer(key)))[0]:
+        found.append(placed[1])
     return found
 
 

@@ -133,7 +133,7 @@ async def test_leaves_get_their_places_in_order_and_are_signed(ledger):
 
 async def test_without_a_key_leaves_get_their_places_unsigned(ledger):
     await ledger.audit.note("test", {}, at=NOW)
-    assert await ledger.audit.extend(None) is None
+    assert await ledger.audit.extend(None) == (2, None)
     state = await ledger.audit.state()
     assert (state.size, state.waiting, state.newest) == (2, 0, None)
     assert (await check(ledger, keys=())).findings == []
