@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asn1crypto import core
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-from tokens import der, spki
+from signers import Signer, extension
+from tokens import der
 
 from est_server.attestation.dice_x509 import CONTEXT
 from est_server.attestation.reading import sha256
 from est_server.wire import dice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from cryptography import x509
 
-MADE = datetime(2026, 1, 1, tzinfo=UTC)
-FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 SHA_256 = "2.16.840.1.101.3.4.2.1"
 GOOD: dict[str, Any] = {
     "vendor": "TestCo",
@@ -61,11 +57,6 @@ def tcb_info(**said: Any) -> bytes:
     return der(0x30, *parts)
 
 
-def extension(oid: str, value: bytes, *, critical: bool = True) -> x509.Extension[Any]:
-    number = x509.ObjectIdentifier(oid)
-    return x509.Extension(number, critical, x509.UnrecognizedExtension(number, value))
-
-
 def tcb(**said: Any) -> x509.Extension[Any]:
     """Return TcbInfo, critical as TCG has it; of good firmware where nothing else is said."""
     return extension(dice.TCB_INFO, tcb_info(**{**GOOD, **said}))
@@ -77,54 +68,6 @@ def fresh(nonce: bytes) -> x509.Extension[Any]:
 
 def named(ueid: bytes) -> x509.Extension[Any]:
     return extension(dice.UEID, der(0x30, der(4, ueid)), critical=False)
-
-
-def name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Somebody with a key and a certificate."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-
-    @property
-    def der(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.DER)
-
-    def issue(
-        self, subject: str, *extensions: x509.Extension[Any], ca: bool | None = True,
-        key: ec.EllipticCurvePrivateKey | None = None, until: datetime = FOREVER,
-    ) -> Signer:  # fmt: skip
-        """Return who holds a certificate by this one; `ca` is None for no basicConstraints."""
-        return _made(self, subject, extensions, ca, key, until)
-
-
-def _made(
-    by: Signer | None, subject: str, extensions: Sequence[x509.Extension[Any]], ca: bool | None,
-    key: ec.EllipticCurvePrivateKey | None, until: datetime,
-) -> Signer:  # fmt: skip
-    mine = key or ec.generate_private_key(ec.SECP256R1())
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(by.certificate.subject if by else name(subject))
-        .public_key(mine.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(MADE - timedelta(days=1))
-        .not_valid_after(until)
-    )
-    if ca is not None:
-        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
-    for one in extensions:
-        builder = builder.add_extension(one.value, critical=one.critical)
-    return Signer(builder.sign(by.key if by else mine, SHA256()), mine)
-
-
-def root(subject: str = "TestCo root") -> Signer:
-    return _made(None, subject, (), True, None, FOREVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +105,3 @@ def device(maker: Signer, *extensions: x509.Extension[Any]) -> Device:
     """Return a device that did not start its last layer yet: DeviceID, and layer 0's firmware."""
     identity = maker.issue("TestCo device 7", named(UEID))
     return Device((identity, identity.issue("layer 0", *(extensions or (tcb(layer=0),)))))
-
-
-def spki_of(found: Signer) -> bytes:
-    return spki(found.key)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import cbor2
 import tokens
+from android_device import attested, described, description
+from android_device import statement as android_statement
 from attestation_targets import TARGETS as PARSERS
 from attestation_targets import Target, certification, quote
 from captured import NONCE, captured
@@ -20,9 +22,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from dice_device import MADE, device, extension, fresh, root, tcb, tcb_info
+from dice_device import device, fresh, tcb, tcb_info
 from evidence import bundle, csr_with, sequence
+from signers import MADE, extension, root
 
+from est_server.attestation.android_key import AndroidKey
+from est_server.attestation.android_policy import AndroidPolicy, AndroidSettings
 from est_server.attestation.appraise import Asked, Finding, appraise, matches
 from est_server.attestation.chains import spki
 from est_server.attestation.dice_policy import DicePolicy, DiceSettings
@@ -269,6 +274,34 @@ def _dice_extension(oid: str) -> Callable[[bytes], object]:
     return call
 
 
+# -- a key of Android's, whose certificate may say anything
+
+_TEE = _MAKER_OF_DICE.issue("TEE")
+_ANDROID = attested(_TEE, NONCE, _DEVICE)
+_ANDROID_POLICY = AndroidPolicy.model_validate(
+    {"os_patch_level": "2026-05", "purposes": ["sign"], "packages": ["net.example.enroll"]}
+)
+
+
+def _android(statement: bytes, leaf: bytes) -> None:
+    evidence = Evidence("1.2.3", statement, (_TEE.der, leaf))
+    context = VerificationContext(
+        tokens.spki(_DEVICE),
+        NONCE,
+        MADE,
+        AndroidSettings(),
+        _ANDROID_POLICY,
+        {"maker": TrustStore("maker", (_MAKER_OF_DICE.certificate,))},
+    )
+    AndroidKey().nonce(evidence, context.settings)
+    AndroidKey().verify(evidence, context)
+
+
+def _android_description(data: bytes) -> None:
+    made = _TEE.issue("key", described(data), ca=None, key=_DEVICE)
+    _android(android_statement(made), made.der)
+
+
 TARGETS = {
     **PARSERS,
     "bundle": Target(read_attestation_bundle, (BUNDLE,)),
@@ -284,6 +317,13 @@ TARGETS = {
     "eat-claims": Target(_eat, (cbor2.dumps(_CLAIMS), cbor2.dumps(_PSA))),
     "eat-json-claims": Target(_eat_json, (json.dumps(_JSON).encode(),)),
     "signed-manifest": Target(_manifest, (cbor2.dumps(_MANIFEST),)),
+    "android-key": Target(
+        lambda data: _android(data, _ANDROID.der), (android_statement(_ANDROID),)
+    ),
+    "android-certificate": Target(
+        lambda data: _android(tokens.der(4, sha256(data)), data), (_ANDROID.der,), framed=False
+    ),
+    "android-description": Target(_android_description, (description(NONCE),)),
     "dice-x509": Target(
         lambda data: _dice_evidence(data, _DICE.certificates),
         (_DICE.statement(), _DICE.statement(NONCE, tokens.spki(_DEVICE))),

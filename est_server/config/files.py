@@ -74,6 +74,20 @@ class Files:
         self.digests[name] = sha256(data).hexdigest()
         return data
 
+    def named(self, name: str) -> bytes:
+        """Return the octets of a file that a setting names.
+
+        Raises:
+            ValueError: it can't be read.
+        """
+        path = self.folder / name
+        try:
+            data = read_file(path)
+        except OSError as error:
+            raise ValueError(f"{name} can't be read: {error.strerror}") from error
+        self.digests[str(path)] = sha256(data).hexdigest()
+        return data
+
     def document(
         self, path: Path, model: type[Model], stand_ins: Mapping[tuple[str, ...], Any]
     ) -> tuple[Document, Content[Model] | None]:

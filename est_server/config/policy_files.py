@@ -133,7 +133,8 @@ def _rule(
     verifier, settings = found
     written = document.node(("rules", index))
     own = {key: value for key, value in written.items() if key not in RuleModel.model_fields}
-    policy, problems = validate_data(document, verifier.policy_model, own, ("rules", index))
+    place = ("rules", index)
+    policy, problems = validate_data(document, verifier.policy_model, own, place, files.named)
     files.extend(problems)
     if policy is None or len(stores) < len(model.trust):
         return None

@@ -13,7 +13,7 @@ from est_server.errors import Problem
 from est_server.ports.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pydantic_core import ErrorDetails
 
@@ -68,11 +68,24 @@ def validate(
 
 
 def validate_data(
-    document: Document, model: type[Model], data: Any, at: ConfigPath
+    document: Document,
+    model: type[Model],
+    data: Any,
+    at: ConfigPath,
+    file: Callable[[str], bytes] | None = None,
 ) -> tuple[Model | None, tuple[Problem, ...]]:
-    """Make a model of `data`, which is what stands at `at` or a part of its keys."""
+    """Make a model of `data`, which is what stands at `at` or a part of its keys.
+
+    Args:
+        document: the file as read.
+        model: what it should be.
+        data: see above.
+        at: where it stands.
+        file: reads the files that settings name, as `ports.scalars.file_content` wants it.
+    """
+    context = {"file": file}
     try:
-        return model.model_validate(data, by_alias=True, by_name=False), ()
+        return model.model_validate(data, by_alias=True, by_name=False, context=context), ()
     except ValidationError as error:
         return None, tuple(_problems(document, model, data, at, error))
 

@@ -11,7 +11,14 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w|y)")
@@ -53,6 +60,24 @@ def _oid(value: Any) -> Any:
     if not isinstance(value, str) or not _OID.fullmatch(value):
         raise ValueError("not an object identifier like 1.3.6.1.5.5.7.3.2")
     return value
+
+
+def file_content(value: Any, info: ValidationInfo) -> bytes:
+    """Return the octets of the file that a setting names, for validators of such settings.
+
+    The context of the validation has the one who reads it, by the name ``file``; whoever validates
+    without one has no files.
+
+    Raises:
+        ValueError: it can't be read.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError("the name of a file is expected")
+    read = (info.context or {}).get("file")
+    if read is None:
+        raise ValueError("there are no files here")
+    found: bytes = read(value)
+    return found
 
 
 Duration = Annotated[

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from attacks import attack
 from cryptography.hazmat.primitives.asymmetric import ec
-from dice_device import MADE, UEID, Device, device, extension, fresh, named, root, spki_of, tcb
+from dice_device import UEID, Device, device, fresh, named, tcb
 from dice_device import tcb_info as info
+from signers import MADE, extension, root
 from tokens import der, spki
 
 from est_server.attestation.dice_policy import DicePolicy, DiceSettings
@@ -286,7 +287,7 @@ def test_time():
 
 @attack(82)
 def test_a_revoked_device():
-    for barred in (sha256(GOOD.layers[0].der), sha256(spki_of(GOOD.layers[1]))):
+    for barred in (sha256(GOOD.layers[0].der), sha256(GOOD.layers[1].spki)):
         assert refused(evidence(GOOD), context({"revoked": [barred.hex()]})) == "dice.revoked"
 
 

@@ -136,6 +136,9 @@ def change(file: str, old: str, new: str, at: str | None = None, number: int = 1
     return make
 
 
+PHONE = "  - {name: phone, verifier: android-key, "
+
+
 def policy(text: str = "", *places: str, at: str | None = None, profile: str | None = None):
     """Return a policy with `text` behind its first rule, which a profile names."""
 
@@ -381,6 +384,10 @@ MISTAKES = [
     ("E201", policy("    trust: [acmee]\n", "acmee", profile="")),
     ("E105", policy("    no_such_key: 1\n", "no_such", profile="")),
     ("E206", policy("  - {name: key, verifier: tpm2-quote}\n", "key, v")),
+    ("E104", policy(PHONE + "status_list: no.json}\n", "no.json", profile="")),
+    ("E104", policy(PHONE + "status_list: server.yaml}\n", "server.yaml", profile="")),
+    ("E104", policy(PHONE + "os_patch_level: may}\n", "may", profile="")),
+    ("E106", policy("  - {name: dice, verifier: dice-x509}\n", "{name: dice", profile="")),
     ("E210", add("server.yaml", "attestation: {verifiers: {tpm3: {}}}\n", "tpm3")),
     (
         "E104",
