@@ -54,6 +54,12 @@ class Pebble:
         return f"https://127.0.0.1:{self.relay.port}/dir"
 
     async def start(self) -> None:
+        """Start it, and the relay in front of it."""
+        await self.begin()
+        await self.relay.start()
+
+    async def begin(self) -> None:
+        """Start a process, which is a new CA; the relay leads to it."""
         (self.folder / "tls").mkdir(exist_ok=True)
         issuer = FakeIssuer.in_folder(self.folder / "tls")
         pair = tls_files(issuer, self.folder / "tls")
@@ -78,7 +84,6 @@ class Pebble:
         for name, path in (("root", "roots/0"), ("issuing", "intermediates/0")):
             (self.folder / f"pebble-{name}.pem").write_text(await self._asked(path))
         self.relay.target = self._port
-        await self.relay.start()
 
     def _launch(self) -> None:
         with self._log.open("wb") as log:
@@ -102,6 +107,10 @@ class Pebble:
 
     async def stop(self) -> None:
         await self.relay.stop()
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process, and with it all that it knew."""
         self._process.kill()
         self._process.wait()
 

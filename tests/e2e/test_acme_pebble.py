@@ -156,6 +156,30 @@ def test_what_a_device_is_told(site):
         until(lambda: asyncio.run(site.enroll(body, site.server.root))[0] == 200)
 
 
+def test_a_ca_that_is_killed_and_comes_back_as_another_one(need, tmp_path):
+    need(PACKAGE, PROGRAM)
+    (tmp_path / "pebble").mkdir()
+    pebble, name = Pebble(tmp_path / "pebble"), "router-8.pebble.example"
+    with in_background(pebble) as call:
+        site = Site(tmp_path / "server", pebble, call)
+        site.authorize(name)
+        with serving(site.server):
+            assert asyncio.run(site.enroll(csr(name, None, name), site.server.root))[0] == 200
+            pebble.kill()
+            body = csr(name, None, name)
+            status, _, headers = asyncio.run(site.enroll(body, site.server.root))
+            assert (status, int(headers["Retry-After"]) > 0) == (503, True)
+            call(pebble.begin())
+            site.authorize(name)
+            until(lambda: asyncio.run(site.enroll(body, site.server.root))[0] == 502)
+            # the account was opened again; who signs now is nobody that the operator knows
+            [parked] = site.server.json("request", "list", "--state", "parked")
+            site.server.run("request", "resolve", parked["request"], "--not-issued")
+        with serving(site.server):  # with its new root in the file
+            status, said, _ = asyncio.run(site.enroll(body, site.server.root))
+            assert status == 200, said
+
+
 class Fleet:
     """Devices that ask the same question until it is answered, and then another one."""
 
