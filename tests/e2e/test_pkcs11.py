@@ -22,7 +22,10 @@ from urllib.request import urlopen
 import aiohttp
 import pytest
 from cases import case
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import ocsp
 from device_world import csr, issued, post, session
 from est_process import EstServer, est_server, initialise, serving
 from pkcs11_tokens import MODULE, PIN, new_token
@@ -49,7 +52,8 @@ def with_token(server: EstServer, token) -> EstServer:
     made = server.json("ca", "init", "hsm", "--token", token.uri(object=None), "--pin",
                        f"file:{token.pin}", "--root", "file")  # fmt: skip
     keys = [f"    {name}: {value}" for name, value in made["settings"].items() if name != "chain"]
-    section = "\n".join(["cas:", "  hsm:", *keys, "    chain: [ca/hsm-root.pem]"])
+    more = ["    chain: [ca/hsm-root.pem]", "    sessions: 3"]
+    section = "\n".join(["cas:", "  hsm:", *keys, *more])
     text = server.config.read_text()
     server.config.write_text(text.replace("cas:", section, 1))
     profile = (server.directory / "profiles/interop.yaml").read_text()
@@ -137,6 +141,7 @@ class Fleet:
         self.refused: Counter[int] = Counter()
         self.without_retry_after = 0
         self.slowest = 0.0
+        self.latest: x509.Certificate | None = None
 
     async def device(self, stop):
         async with session(self._server, self._credentials) as client:
@@ -159,10 +164,21 @@ class Fleet:
                 )
                 assert sha256(key).digest() not in self.received
                 self.received[sha256(key).digest()] = certificate.serial_number
+                self.latest = certificate
                 return
             self.refused[status] += 1
             self.without_retry_after += "Retry-After" not in headers
             await asyncio.sleep(0.1)  # sooner than it was told, so that the test is short
+
+
+async def status_of(server, certificate):
+    issuer = x509.load_pem_x509_certificate((server.directory / "ca/hsm.pem").read_bytes())
+    question = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, SHA256()).build()
+    body, fields = question.public_bytes(Encoding.DER), {"Content-Type": "application/ocsp-request"}
+    async with aiohttp.ClientSession() as client:
+        url = f"http://{server.public}/ocsp"
+        async with client.post(url, data=body, headers=fields) as got:
+            return ocsp.load_der_ocsp_response(await got.read()).certificate_status
 
 
 async def reaches(check):
@@ -200,13 +216,14 @@ async def test_a_token_that_is_pulled_under_load_comes_back_by_itself(server, to
     stop, pid = asyncio.Event(), ready_pid(server)
     devices = [asyncio.create_task(fleet.device(stop)) for fleet in (hsm, hsm, hsm, soft)]
     try:
-        await reaches(lambda: len(hsm.received) > 10)
+        await reaches(lambda: len(hsm.received) > 10 and len(signers(pid)) > 1)
         # 1 pulled, and whatever held a session of it restarted
         shutil.move(token.objects, token.folder / "pulled")
         token.objects.mkdir()
         for signer in signers(pid):
             os.kill(signer, signal.SIGKILL)
         await reaches(lambda: hsm.refused[503] > 10)
+        assert await status_of(server, hsm.latest) == ocsp.OCSPCertStatus.GOOD
         # 2 the other CA does not notice
         count = len(soft.received)
         await reaches(lambda: len(soft.received) > count + 10)
