@@ -19,9 +19,17 @@ PEERS = {
     "pkcs11": ("softhsm2", MODULE),
 }
 ONLY = os.environ.get("BACKEND", "")
+SLOW = {"aws_pca-moto"}  # moto makes and opens an RSA key with each step
 
 
-@pytest.mark.parametrize("backend", [name for name in WORLDS if ONLY in {"", name}])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in WORLDS
+        if ONLY in {"", name}
+    ],
+)
 async def test_no_certificate_is_lost_and_none_is_made_twice(backend, tmp_path, monkeypatch, need):
     need(*PEERS.get(backend, ("",)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
