@@ -15,6 +15,7 @@ import structlog
 from pydantic import ValidationError
 
 from est_server.app.clock import system_clock
+from est_server.app.keyless import KeylessAuthority
 from est_server.errors import BackendUnavailable
 from est_server.ports.ca import BackendContext, CertificateAuthority
 from est_server.rollover.lifecycle import VISIBLE
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from est_server.config.configuration import Configuration
+    from est_server.config.server_file import CaSettings
     from est_server.ports.ca import Backend, CaCertificates
     from est_server.ports.rollover import Rollover
+    from est_server.ports.validation import Validation
 
 _CONNECT_SECONDS = 10.0
 _FIRST_PAUSE = timedelta(seconds=1)
@@ -44,12 +47,14 @@ class Authorities:
             nothing by itself.
         broken: by name, and why.
         logs: whether what happens is logged: a command says it in its own way.
+        keyless: where the CAs' certificates are, for a process that has no key; None for others.
     """
 
     configuration: Configuration
     logs: bool = False
     open: dict[str, CertificateAuthority] = field(default_factory=dict)
     broken: dict[str, BackendUnavailable] = field(default_factory=dict)
+    keyless: Validation | None = None
     _made: dict[str, CertificateAuthority] = field(default_factory=dict)
     _pauses: dict[str, tuple[timedelta, datetime]] = field(default_factory=dict)
 
@@ -128,12 +133,17 @@ class Authorities:
 
     def _make(self, name: str, rollovers: Sequence[Rollover]) -> CertificateAuthority:
         context = BackendContext(name, self.configuration.base, system_clock)
+        backend, settings = self._settings(name, rollovers)
+        if self.keyless is not None:
+            return KeylessAuthority(name, backend.capabilities(settings), self.keyless)
+        return backend.open(settings, context)
+
+    def _settings(self, name: str, rollovers: Sequence[Rollover]) -> CaSettings:
         for rollover in rollovers:
             if rollover.successor == name:
                 backend, _ = self.configuration.ca_settings[rollover.ca]
-                return backend.open(successor_settings(backend, rollover), context)
-        backend, settings = self.configuration.ca_settings[name]
-        return backend.open(settings, context)
+                return backend, successor_settings(backend, rollover)
+        return self.configuration.ca_settings[name]
 
     def _note(self, name: str, error: BackendUnavailable) -> None:
         known = self.broken.get(name)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
-    from est_server.app.leases import LeaseKeeper
     from est_server.config.compact import Compact
     from est_server.config.configuration import Configuration
     from est_server.ports.ca import CertificateAuthority, SignsTbs
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
+    from est_server.revocation.list_maker import Exclusive
     from est_server.revocation.publisher import Publication
 
 _TURN_SECONDS = 0.25
@@ -170,30 +170,31 @@ class Crls:
     publisher: CrlPublisher[CrlIssuer]
     compact: CrlPublisher[CompactSetIssuer]
 
-    async def start(self) -> None:
-        """Make the scopes, and publish what is due before anybody asks.
+    async def make_scopes(self) -> None:
+        """Make what certificates name, before one does.
 
         Raises:
             Conflict: ``crl.key``: a CA has another key than its lists.
         """
         await self.publisher.start()
         await self.compact.start()
+
+    async def look(self) -> None:
+        """Publish what is due and have what is published, before anybody asks."""
         await self._turn()
 
-    async def follow(self, fresh: Crls) -> None:
-        """Publish for the CAs of `fresh` from now on; what is published stays.
-
-        Raises:
-            BackendUnavailable: the ledger can't be written; nothing has changed.
-        """
-        await fresh.publisher.start()
-        await fresh.compact.start()
+    def follow(self, fresh: Crls) -> None:
+        """Publish for the CAs of `fresh` from now on; what is published stays."""
         for mine, its in ((self.publisher, fresh.publisher), (self.compact, fresh.compact)):
             mine.issuers, mine.outlets = its.issuers, its.outlets
 
-    def take_turns(self, lease: LeaseKeeper) -> None:
+    def take_turns(self, lease: Exclusive) -> None:
         """Publish while this process has the lease."""
         self.publisher.lease = self.compact.lease = lease
+
+    def bring_out_nothing(self) -> None:
+        """Leave the directories to others."""
+        self.publisher.outlets = self.compact.outlets = {}
 
     def works(self, ephemeral: Ephemeral) -> tuple[Periodic, ...]:
         """Return what has to be done again and again, and sooner when a revocation is told."""

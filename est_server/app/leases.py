@@ -25,6 +25,19 @@ SILENT_FOR = 15.0
 log = structlog.get_logger("lease")
 
 
+class NoLease:
+    """For a process that leaves the work of a lease to others."""
+
+    async def fence(self) -> None:
+        """Have none."""
+
+    async def take_over(self) -> None:
+        """Get none."""
+
+    def lost(self) -> None:
+        """Nothing to lose."""
+
+
 @dataclass(slots=True)
 class LeaseKeeper:
     """One lease, as this process sees it.

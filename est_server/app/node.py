@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from est_server.app.clock import system_clock
+from est_server.config.roles import EVERYTHING, ROLES, keyless
 from est_server.enrollment.identifiers import new_identifier
 from est_server.ports.ledger import Ledger, NodeStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
+
+    from est_server.config.roles import Role
 
 
 @dataclass(slots=True)
@@ -23,6 +27,7 @@ class Node:
         name: another one at each start.
         ledger: where it reports.
         config_digest: of the configuration in use.
+        roles: what it does.
         reloads: how often a reload was tried.
         reload_error: why the last one failed, None if it did not.
         rollovers: how far it follows each (`est_server.rollover.publication.summary`).
@@ -31,6 +36,7 @@ class Node:
     name: str
     ledger: Ledger
     config_digest: str
+    roles: Collection[Role] = EVERYTHING
     reloads: int = 0
     reload_error: str | None = None
     rollovers: str = ""
@@ -42,7 +48,9 @@ class Node:
         return new_identifier("r", system_clock()).replace("r_", "n_")
 
     async def report(self) -> None:
-        """Write the present state."""
+        """Write the present state, if this process may write."""
+        if keyless(self.roles):
+            return
         await self.ledger.report_node(
             NodeStatus(
                 node=self.name,
@@ -54,9 +62,11 @@ class Node:
                 reload_serial=self.reloads,
                 reload_error=self.reload_error,
                 rollovers=self.rollovers,
+                roles=" ".join(role for role in ROLES if role in self.roles),
             )
         )
 
     async def leave(self) -> None:
         """Take back what was reported."""
-        await self.ledger.forget_node(self.name)
+        if not keyless(self.roles):
+            await self.ledger.forget_node(self.name)

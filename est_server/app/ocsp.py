@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from est_server.app.clock import system_clock
 from est_server.app.periodic import Periodic
+from est_server.config.roles import EVERYTHING, keyless
 from est_server.enrollment.responder import issue_responder
 from est_server.errors import EstServerError
 from est_server.ports.ephemeral import REVOCATIONS
@@ -17,15 +19,17 @@ from est_server.revocation.ocsp import CaAnswers, OcspService
 from est_server.revocation.ocsp_memory import AnswerMemory, Lease
 from est_server.revocation.ocsp_policy import OcspPolicy
 from est_server.revocation.ocsp_responder import Responder
+from est_server.revocation.ocsp_shared import ReadResponder, SharingResponder
 from est_server.web import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
     from est_server.config.configuration import Configuration
+    from est_server.config.roles import Role
     from est_server.pki.plan import CertificatePlan
     from est_server.ports.ca import CertificateAuthority
     from est_server.ports.ephemeral import Ephemeral
@@ -65,11 +69,13 @@ class Ocsp:
     Attributes:
         service: answers.
         follower: keeps memory true.
+        roles: of this process.
         known: the listener's requests, once there is a listener.
     """
 
     service: OcspService
     follower: EventFollower
+    roles: frozenset[Role] = EVERYTHING
     known: KnownRequests | None = None
     _followed: bool = field(default=True)
 
@@ -89,7 +95,7 @@ class Ocsp:
         What a retired CA issued is still asked about until it has expired.
         """
         origin = {rollover.successor: rollover.ca for rollover in rollovers}
-        service = self.service
+        service, make = self.service, self._responders(configuration)
 
         async def issue(
             authority: CertificateAuthority,
@@ -105,10 +111,21 @@ class Ocsp:
             policy = ocsp_policy(configuration, origin.get(name, name), authority)
             if policy is None:
                 continue
-            responder = Responder(name, authority, policy, system_clock, issue)
+            responder = make(name, authority, policy, system_clock, issue)
             ca = CaAnswers(responder, AnswerMemory(service.lease))
             service.add(name, ca)
             self.follower.followers[name] = ca.follows()
+
+    def _responders(self, configuration: Configuration) -> Callable[..., Responder]:
+        """Return what makes the responders of a process of these roles."""
+        public, ledger = configuration.server.listeners.public, self.service.ledger
+        secret = None if public is None else public.responder_passphrase
+        passphrase = None if secret is None else secret.read(configuration.base)
+        if keyless(self.roles):
+            return partial(ReadResponder, ledger=ledger, passphrase=passphrase)
+        if passphrase is None or "publisher" not in self.roles:
+            return Responder
+        return partial(SharingResponder, ledger=ledger, passphrase=passphrase)
 
     def works(self, ephemeral: Ephemeral) -> tuple[Periodic, ...]:
         """Return what has to be done again and again, and sooner when a revocation is told."""
@@ -152,11 +169,11 @@ class Ocsp:
                 metrics.OCSP_RESPONDER_NOT_AFTER.labels(name).set(end.timestamp())
 
 
-def open_ocsp(ledger: Ledger) -> Ocsp:
+def open_ocsp(ledger: Ledger, roles: frozenset[Role] = EVERYTHING) -> Ocsp:
     """Return OCSP for no CA yet; `Ocsp.follow` brings them."""
     lease = Lease()
     follower = EventFollower(ledger.revocations, lease, notice=_noticed)
-    return Ocsp(OcspService(ledger, lease, system_clock), follower)
+    return Ocsp(OcspService(ledger, lease, system_clock), follower, roles)
 
 
 def _noticed(event: RevocationEvent) -> None:

@@ -16,7 +16,7 @@ from est_server.errors import BackendUnavailable
 from est_server.pki.path import PathValidator
 from est_server.profiles.profile import Issuer
 from est_server.rollover.publication import issuing_name
-from est_server.storage import open_ephemeral, open_ledger, sqlite_path
+from est_server.storage import open_ephemeral, open_ledger, open_ledger_to_read, sqlite_path
 from est_server.storage.schema import schema_status, upgrade_schema
 from est_server.web.ocsp import PATH as OCSP_PATH
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
     from est_server.ports.rollover import Rollover
+    from est_server.storage.schema import SchemaStatus
 
 
 def issuers_of(
@@ -135,6 +136,18 @@ def ready_ephemeral(configuration: Configuration) -> Ephemeral:
     return open_ephemeral(state.ephemeral, password)
 
 
+def ledger_to_read(configuration: Configuration) -> Ledger:
+    """Open the ledger so that nothing of it can be changed.
+
+    Raises:
+        BackendUnavailable: ``ledger.schema``, ``ledger.unavailable``.
+    """
+    state = configuration.server.state
+    path = sqlite_path(state.ledger, configuration.base)
+    _require(schema_status(path, read_only=True))
+    return open_ledger_to_read(state.ledger, configuration.base)
+
+
 def ready_ledger(
     configuration: Configuration, *, migrate: bool, node: str = "", actor: str = "est-server"
 ) -> Ledger:
@@ -150,11 +163,14 @@ def ready_ledger(
         BackendUnavailable: ``ledger.schema``; the hint names the command.
     """
     path = sqlite_path(configuration.server.state.ledger, configuration.base)
-    status = upgrade_schema(path) if migrate else schema_status(path)
+    _require(upgrade_schema(path) if migrate else schema_status(path))
+    return open_ledger(configuration.server.state.ledger, configuration.base, node, actor)
+
+
+def _require(status: SchemaStatus) -> None:
     if not status.ready:
         raise BackendUnavailable(
             "ledger.schema",
             f"the ledger has schema {status.current or 'none'}, this release needs {status.head}",
             hint="est-server db upgrade -c server.yaml",
         )
-    return open_ledger(configuration.server.state.ledger, configuration.base, node, actor)

@@ -8,9 +8,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from est_server.app.clock import system_clock
 from est_server.app.crls import open_crls
-from est_server.app.leases import LeaseKeeper
+from est_server.app.keyless import show
+from est_server.app.leases import LeaseKeeper, NoLease
 from est_server.app.ocsp import open_ocsp
 from est_server.app.periodic import Periodic
+from est_server.config.roles import keyless
 from est_server.ports.ephemeral import REVOCATIONS
 from est_server.revocation.feed import POLL_SECONDS as FEED_SECONDS
 from est_server.revocation.feed import Feed
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from est_server.app.listening import Listening
     from est_server.config.configuration import Configuration
+    from est_server.config.roles import Role
     from est_server.ports.ca import CertificateAuthority
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
@@ -45,6 +48,7 @@ class PublicSide:
         authorities: every CA that is open.
         ledger: the durable record.
         node: this process.
+        roles: what it does.
     """
 
     def __init__(
@@ -53,14 +57,16 @@ class PublicSide:
         authorities: Mapping[str, CertificateAuthority],
         ledger: Ledger,
         node: str,
+        roles: frozenset[Role],
     ) -> None:
         self._configuration = configuration
         self._ledger = ledger
+        self._roles = roles
         self._issuers: dict[str, bytes] = {}
-        self._ocsp = open_ocsp(ledger)
+        self._ocsp = open_ocsp(ledger, roles)
         self._crls = open_crls(configuration, authorities, ledger)
         self._lease = LeaseKeeper(ledger.leases, PUBLISHER, node)
-        self._crls.take_turns(self._lease)
+        self._crls.take_turns(self._lease if "publisher" in roles else NoLease())
         public = configuration.server.listeners.public
         streams = 0 if public is None else public.feed_streams
         self._feed = FeedEndpoint(Feed(ledger.revocations), self._crls.described, streams)
@@ -71,9 +77,13 @@ class PublicSide:
         Raises:
             Conflict: ``crl.key``: a CA has another key than its lists.
         """
-        await self._crls.start()
-        await self._ocsp.start()
-        await self._feed.turn()
+        if not keyless(self._roles):
+            await self._crls.make_scopes()
+        if {"publisher", "validation"} & self._roles:
+            await self._crls.look()
+            await self._ocsp.start()
+        if "validation" in self._roles:
+            await self._feed.turn()
 
     async def publish_for(
         self, known: Mapping[str, CertificateAuthority], rollovers: Sequence[Rollover]
@@ -84,7 +94,14 @@ class PublicSide:
             ConfigurationError: a CA can't do what the configuration says of it.
             BackendUnavailable: the ledger can't be written; nothing has changed.
         """
-        await self._crls.follow(open_crls(self._configuration, known, self._ledger, rollovers))
+        fresh = open_crls(self._configuration, known, self._ledger, rollovers)
+        if not keyless(self._roles):
+            await fresh.make_scopes()
+        if "publisher" in self._roles:
+            await show(self._ledger.validation, known)
+        else:
+            fresh.bring_out_nothing()
+        self._crls.follow(fresh)
 
     def answer_for(
         self, known: Mapping[str, CertificateAuthority], rollovers: Sequence[Rollover]
@@ -111,11 +128,13 @@ class PublicSide:
 
     def works(self, ephemeral: Ephemeral) -> tuple[Periodic, ...]:
         """Return what has to be done again and again, and sooner when a revocation is told."""
-        return (
-            *self._crls.works(ephemeral),
-            *self._ocsp.works(ephemeral),
-            Periodic("feed", FEED_SECONDS, self._feed.turn, ephemeral.wakes(REVOCATIONS)),
-        )
+        if not {"publisher", "validation"} & self._roles:
+            return ()
+        works = (*self._crls.works(ephemeral), *self._ocsp.works(ephemeral))
+        if "validation" not in self._roles:
+            return works
+        feed = Periodic("feed", FEED_SECONDS, self._feed.turn, ephemeral.wakes(REVOCATIONS))
+        return (*works, feed)
 
     def close(self) -> None:
         """End the streams, which would use up the grace."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -14,22 +13,23 @@ import structlog
 
 from est_server.app.audit import AuditKeeper
 from est_server.app.authorities import Authorities
+from est_server.app.chores import Chores
 from est_server.app.clock import system_clock
 from est_server.app.est import EstSide
 from est_server.app.following import to_follow
 from est_server.app.listeners import tls_context, tls_identity
 from est_server.app.listening import ALONE, SHARED, Listening
 from est_server.app.node import Node
-from est_server.app.parts import ready_ephemeral, ready_ledger
+from est_server.app.parts import ledger_to_read, ready_ephemeral, ready_ledger
 from est_server.app.periodic import Periodic, running
+from est_server.app.process import collect_less, first_of
 from est_server.app.public import PublicSide
 from est_server.app.sockets import bind
 from est_server.app.upkeep import CaUpkeep
 from est_server.config.configuration import load
 from est_server.config.logs import configure_logs
-from est_server.enrollment.supersede import supersede_due
+from est_server.config.roles import EVERYTHING, LISTENERS, ROLES, keyless, listeners_of
 from est_server.errors import BackendUnavailable, ConfigurationError, EstServerError
-from est_server.ports.ephemeral import REVOCATIONS
 from est_server.rollover.publication import summary
 from est_server.web import metrics
 from est_server.web.admin import AdminEndpoint
@@ -37,21 +37,18 @@ from est_server.web.http import HttpLimits
 from est_server.web.tls import ServerTls
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from est_server.app.worker import Inheritance
     from est_server.config.configuration import Configuration
+    from est_server.config.roles import Role
     from est_server.config.server import ServerModel
     from est_server.ports.ca import CaCertificates
     from est_server.ports.rollover import Rollover
 
 _HEARTBEAT_SECONDS = 5.0
-_REVIEW_SECONDS = 10.0
-_SUPERSEDE_SECONDS = 5.0
 _FOLLOW_SECONDS = 1.0
-_OBJECTS_BETWEEN_COLLECTIONS = 20_000
-LISTENERS = ("est", "public", "admin")
 
 log = structlog.get_logger("server")
 
@@ -63,26 +60,39 @@ class Server:
         path: server.yaml.
         migrate: whether the ledger's schema is brought up to this release first.
         worker: what a supervisor gave it; None for a process that listens alone.
+        roles: what it does.
     """
 
-    def __init__(self, path: Path, *, migrate: bool, worker: Inheritance | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        migrate: bool,
+        worker: Inheritance | None = None,
+        roles: frozenset[Role] = EVERYTHING,
+    ) -> None:
         self._path = path
         self._worker = worker
-        self._configuration = load(path)
+        self._roles = roles
+        self._configuration = load(path, roles=roles)
         server = self._configuration.server
         configure_logs(server.log.level, server.log.format)
-        self._cas = Authorities(self._configuration, logs=True)
         node = Node.new_name()
-        self._ledger = ready_ledger(
-            self._configuration,
-            migrate=migrate,
-            node=node,
-            actor=f"est-server@{socket.gethostname()}",
-        )
+        if keyless(roles):
+            self._ledger = ledger_to_read(self._configuration)
+        else:
+            actor = f"est-server@{socket.gethostname()}"
+            self._ledger = ready_ledger(
+                self._configuration, migrate=migrate, node=node, actor=actor
+            )
+        shown = self._ledger.validation if keyless(roles) else None
+        self._cas = Authorities(self._configuration, logs=True, keyless=shown)
         self._ephemeral = ready_ephemeral(self._configuration)
-        self._audit = AuditKeeper.of(self._configuration, self._ledger.audit, system_clock)
+        self._audit = None
+        if not keyless(roles):
+            self._audit = AuditKeeper.of(self._configuration, self._ledger.audit, system_clock)
         self._upkeep = CaUpkeep(self._ledger, self._cas)
-        self._node = Node(node, self._ledger, self._configuration.digest)
+        self._node = Node(node, self._ledger, self._configuration.digest, roles)
         limits = server.limits
         self._limits = HttpLimits(
             body=limits.body,
@@ -90,11 +100,15 @@ class Server:
             idle_timeout=limits.idle_timeout.total_seconds(),
         )
         # no CA is open yet: `_follow` brings them before anybody is listened to
-        self._est = EstSide(
-            self._configuration, self._cas, self._ledger, self._ephemeral, self._limits
-        )
-        self._admin_tls = ServerTls(self._admin_context(self._configuration, ()))
-        self._public = PublicSide(self._configuration, self._cas.open, self._ledger, node)
+        self._est: EstSide | None = None
+        if "est" in roles:
+            self._est = EstSide(
+                self._configuration, self._cas, self._ledger, self._ephemeral, self._limits
+            )
+        self._admin_tls: ServerTls | None = None
+        if "admin" in roles:
+            self._admin_tls = ServerTls(self._admin_context(self._configuration, ()))
+        self._public = PublicSide(self._configuration, self._cas.open, self._ledger, node, roles)
         self._rollovers: tuple[Rollover, ...] = ()
         self._certificates: dict[str, CaCertificates] | None = None
 
@@ -106,7 +120,8 @@ class Server:
             stack.push_async_callback(self._node.leave)
             await self._node.report()  # before the first reservation: whose it is must be known
             await self._follow()
-            await self._upkeep.reconcile()
+            if not keyless(self._roles):
+                await self._upkeep.reconcile()
             await self._remember()
             stack.push_async_callback(self._public.leave)
             await self._public.start()
@@ -116,16 +131,18 @@ class Server:
             )
             stack.callback(self._public.close)
             self._announce(listening)
-            _collect_less()
+            collect_less()
             async with running(self._works()):
                 while not stopping.is_set():
-                    await _first(stopping, hangup)
+                    await first_of(stopping, hangup)
                     if hangup.is_set():
                         hangup.clear()
                         await self._reload()
                 log.info("server.draining")
-            await self._est.followers.flush()
-            await self._audit.stop()
+            if self._est is not None:
+                await self._est.followers.flush()
+            if self._audit is not None:
+                await self._audit.stop()
         await self._cas.close()
         await self._ephemeral.close()
         await self._ledger.close()
@@ -142,30 +159,37 @@ class Server:
             loop.add_reader(self._worker.life, stopping.set)  # nobody would restart or stop it
 
     def _works(self) -> tuple[Periodic, ...]:
-        return (
+        works = [
             Periodic("heartbeat", _HEARTBEAT_SECONDS, self._node.report),
-            *self._audit.works(),
-            *self._upkeep.works(),
-            Periodic("review queue", _REVIEW_SECONDS, self._check_reviews),
             Periodic("follow", _FOLLOW_SECONDS, self._follow),
-            Periodic("followers", _FOLLOW_SECONDS, self._est.followers.flush),
-            Periodic("supersede", _SUPERSEDE_SECONDS, self._supersede),
             Periodic("ephemeral", _FOLLOW_SECONDS, self._look_at_ephemeral),
+            *self._upkeep.works(health_only="publisher" not in self._roles),
             *self._public.works(self._ephemeral),
-        )
+        ]
+        if self._est is not None:
+            works.append(Periodic("followers", _FOLLOW_SECONDS, self._est.followers.flush))
+        if "publisher" in self._roles:
+            works += Chores(self._ledger, self._ephemeral).works()
+        if self._audit is not None:
+            works += self._audit.works()
+        return tuple(works)
 
     def _listen(self) -> Listening:
         server = self._configuration.server
         worker = self._worker
         if worker is None:
-            listening = Listening(bind(server.listeners, LISTENERS), self._limits, ALONE)
+            sockets = bind(server.listeners, listeners_of(self._roles))
+            listening = Listening(sockets, self._limits, ALONE)
         else:
             listening = Listening(worker.take(), self._limits, SHARED)
         seconds = server.limits.handshake_timeout.total_seconds()
-        listening.serve("est", self._est.endpoint.handle, (self._est.tls, seconds))
-        self._public.serve(listening, self._limits)
-        admin = AdminEndpoint(self._ledger, self._upkeep.health)
-        listening.serve("admin", admin.handle, (self._admin_tls, seconds))
+        if self._est is not None:
+            listening.serve("est", self._est.endpoint.handle, (self._est.tls, seconds))
+        if "validation" in self._roles:
+            self._public.serve(listening, self._limits)
+        if self._admin_tls is not None:
+            admin = AdminEndpoint(self._ledger, self._upkeep.health)
+            listening.serve("admin", admin.handle, (self._admin_tls, seconds))
         if worker is not None:
             worker.tell_ready()
         return listening
@@ -176,7 +200,8 @@ class Server:
                         message=problem.message)  # fmt: skip
         log.info(
             "server.ready",
-            **{name: listening.address(name) for name in LISTENERS},
+            **{name: listening.address(name) for name in LISTENERS.values()},
+            roles=[role for role in ROLES if role in self._roles],
             profiles=sorted(self._configuration.profiles),
             config=self._configuration.digest[:12],
             pid=os.getpid(),
@@ -213,40 +238,56 @@ class Server:
 
     async def _followed(self, found: tuple[Rollover, ...]) -> None:
         known = self._cas.open
-        prepared = self._est.prepare(self._configuration, found)
-        admin = self._admin_context(self._configuration, found)
+        take = self._prepare(self._configuration, found)
         await self._public.publish_for(known, found)
         # nothing fails from here on
-        self._est.take(prepared)
-        self._admin_tls.replace(admin)
+        take()
         self._public.answer_for(known, found)
-        self._est.followers.follow(found)
+        if self._est is not None:
+            self._est.followers.follow(found)
         self._rollovers = found
         self._node.rollovers = summary(found)
         if found:
             log.info("rollover.followed", rollovers=self._node.rollovers)
             await self._node.report()
 
+    def _prepare(
+        self, configuration: Configuration, rollovers: Sequence[Rollover]
+    ) -> Callable[[], None]:
+        """Return what puts these in use, which can't fail.
+
+        Raises:
+            ConfigurationError, BackendUnavailable: they can't be used; nothing has changed.
+        """
+        est = None if self._est is None else self._est.prepare(configuration, rollovers)
+        admin = None if self._admin_tls is None else self._admin_context(configuration, rollovers)
+
+        def take() -> None:
+            if self._est is not None and est is not None:
+                self._est.take(est)
+            if self._admin_tls is not None and admin is not None:
+                self._admin_tls.replace(admin)
+
+        return take
+
     async def _reload(self) -> None:
         """Swap profiles, trust and the TLS certificates, or keep everything as it is."""
         self._node.reloads += 1
         try:
-            fresh = load(self._path)
+            fresh = load(self._path, roles=self._roles)
             if _until_restart(self._configuration.server) != _until_restart(fresh.server):
                 raise BackendUnavailable(
                     "reload.restart",
                     "cas, state, audit, retention and listeners.public.url need a restart",
                 )
-            prepared = self._est.prepare(fresh, self._rollovers)
-            admin = self._admin_context(fresh, self._rollovers)
+            take = self._prepare(fresh, self._rollovers)
         except (ConfigurationError, EstServerError, OSError) as error:
             self._node.reload_error = str(error)
             metrics.RELOAD_SUCCESS.set(0)
             log.error("config.kept", error=str(error), config=self._configuration.digest[:12])  # noqa: TRY400 - the text is the configuration's, a traceback says nothing
         else:
             self._configuration = fresh
-            self._est.take(prepared)
-            self._admin_tls.replace(admin)
+            take()
             self._node.reload_error = None
             self._node.config_digest = fresh.digest
             await self._remember()
@@ -255,27 +296,12 @@ class Server:
 
     async def _remember(self) -> None:
         """Keep the texts of profiles and policies, so that old decisions stay readable."""
-        await self._ledger.remember_profiles(self._est.texts(), at=system_clock())
-        await self._audit.configured(self._configuration, system_clock())
+        if self._est is not None:
+            await self._ledger.remember_profiles(self._est.texts(), at=system_clock())
+        if self._audit is not None:
+            await self._audit.configured(self._configuration, system_clock())
         metrics.RELOAD_SUCCESS.set(1)
         metrics.RELOAD_TIME.set_to_current_time()
-
-    async def _check_reviews(self) -> None:
-        """Let pending requests and kept evidence expire, and tell how many wait and how long."""
-        now = system_clock()
-        if expired := await self._ledger.pending.expire(now):
-            log.info("requests.expired", count=expired)
-        if forgotten := await self._ledger.appraisals.forget_evidence(now):
-            log.info("evidence.forgotten", count=forgotten)
-        queue = await self._ledger.pending.queue()
-        metrics.PENDING_REQUESTS.set(queue.waiting)
-        age = 0.0 if queue.oldest is None else (now - queue.oldest).total_seconds()
-        metrics.PENDING_OLDEST.set(age)
-
-    async def _supersede(self) -> None:
-        if revoked := await supersede_due(self._ledger, system_clock):
-            log.info("certificates.superseded", revoked=revoked)
-            await self._ephemeral.notify(REVOCATIONS)
 
     async def _look_at_ephemeral(self) -> None:
         metrics.EPHEMERAL_AWAY.set(self._ephemeral.away)
@@ -286,22 +312,3 @@ def _until_restart(server: ServerModel) -> tuple[object, ...]:
     public = server.listeners.public
     url = None if public is None else public.url
     return server.cas, server.state, server.audit, server.retention, url
-
-
-async def _first(*events: asyncio.Event) -> None:
-    """Return when one of the events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-
-
-def _collect_less() -> None:
-    """Let the garbage collector look at some dozens of requests at once.
-
-    By default it looks twice during each enrollment, which makes hundreds of objects and hardly a
-    cycle among them, and now and then at all that the start made, which stays.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)

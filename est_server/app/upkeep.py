@@ -50,12 +50,19 @@ class CaUpkeep:
     health: dict[str, Health] = field(default_factory=dict)
     _pauses: dict[str, tuple[timedelta, datetime]] = field(default_factory=dict)
 
-    def works(self) -> tuple[Periodic, ...]:
-        """Return what has to be done again and again."""
+    def works(self, *, health_only: bool) -> tuple[Periodic, ...]:
+        """Return what has to be done again and again.
+
+        Args:
+            health_only: whether another process settles what is open at CAs.
+        """
+        health = Periodic("health", _HEALTH_SECONDS, self.check_health)
+        if health_only:
+            return (health,)
         return (
+            health,
             Periodic("reconcile", _RECONCILE_SECONDS, self.reconcile),
             Periodic("settle", _SETTLE_SECONDS, self._settle),
-            Periodic("health", _HEALTH_SECONDS, self.check_health),
             Periodic("revoke upstream", _UPSTREAM_SECONDS, self._revoke_upstream),
             Periodic("count orders", _COUNT_SECONDS, self._count),
         )

@@ -19,6 +19,7 @@ from est_server.cli.doctor_audit import check_audit
 from est_server.cli.doctor_cas import check_ca_expiry, check_cas
 from est_server.cli.doctor_crls import check_crls
 from est_server.cli.doctor_orders import check_orders
+from est_server.cli.doctor_roles import check_roles
 from est_server.cli.nodes import running_here
 from est_server.cli.patient import Finding, Patient, expiry
 from est_server.config.configuration import load
@@ -259,5 +260,6 @@ CHECKS: Mapping[str, tuple[str, Callable[[Patient], AsyncIterator[Finding]]]] = 
     "clock": ("the time is not before what was made already", _clock),
     "ports": ("listeners' ports are free, or ours", _ports),
     "nodes": ("running servers, and whether they run this configuration", _nodes),
+    "roles": ("somebody does everything, and one process publishes", check_roles),
     "files": ("enough files may be open at once", _files),
 }

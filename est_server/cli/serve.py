@@ -29,6 +29,15 @@ def serve(
             help="Processes that serve, under a supervisor that restarts them; default: this one.",
         ),
     ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            "--role",
+            metavar="ROLE[,ROLE…]",
+            help="est, validation, admin, publisher; default: all. validation (with admin) has no "
+            "CA's key and only reads the ledger.",
+        ),
+    ] = None,
 ) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
@@ -38,6 +47,12 @@ def serve(
     Example: est-server serve -c pki/server.yaml --workers 4
     """
     from est_server.app.serving import serve as run_server
+    from est_server.config.roles import EVERYTHING, ROLES
 
-    if code := run_server(config, migrate=auto_migrate, workers=workers):
+    wanted = [one.strip() for one in role.split(",")] if role is not None else [*EVERYTHING]
+    roles = frozenset(one for one in ROLES if one in wanted)
+    if unknown := {*wanted} - roles:
+        text = f"{', '.join(sorted(unknown))}: there are {', '.join(ROLES)}"
+        raise typer.BadParameter(text, param_hint="--role")
+    if code := run_server(config, migrate=auto_migrate, workers=workers, roles=roles):
         raise typer.Exit(code)

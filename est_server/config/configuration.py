@@ -22,19 +22,21 @@ from est_server.config.policy_files import (
     read_policies,
 )
 from est_server.config.profile_files import read_profiles
+from est_server.config.roles import EVERYTHING
 from est_server.config.server import ServerModel
 from est_server.config.server_file import check_listeners, check_secrets, read_cas, read_trust
 from est_server.errors import ConfigurationError, Problem
 from est_server.profiles.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
     from importlib.metadata import EntryPoint
     from pathlib import Path
 
     from est_server.config.document import Document
     from est_server.config.policy_files import PolicyFile
     from est_server.config.profile_files import ProfileFile
+    from est_server.config.roles import Role
     from est_server.config.server_file import CaSettings
     from est_server.pki.path import TrustStore
     from est_server.profiles.profile import Issuer
@@ -150,6 +152,7 @@ def load(
     *,
     backends: Iterable[EntryPoint] | None = None,
     verifiers: Iterable[EntryPoint] | None = None,
+    roles: Collection[Role] = EVERYTHING,
 ) -> Configuration:
     """Read server.yaml and everything it names; nothing is opened, no secret is read.
 
@@ -157,6 +160,7 @@ def load(
         path: server.yaml.
         backends: entry points of the CA backends; None: those that are installed.
         verifiers: entry points of the verifiers of evidence, likewise.
+        roles: what the process does: secrets that it does not need may be missing.
 
     Raises:
         ConfigurationError: with every problem of every file in one run, warnings included.
@@ -169,8 +173,8 @@ def load(
     # 2 what it names
     cas = read_cas(files, document, installed() if backends is None else tuple(backends))
     if content is not None:
-        check_secrets(files, document, content, cas)
-        check_listeners(files, document, content)
+        check_secrets(files, document, content, cas, roles)
+        check_listeners(files, document, content, roles)
         files.extend(check_crl_names(document, content.model))
     trust = read_trust(files, document)
     # 3 the policies and the profiles

@@ -170,6 +170,11 @@ class PublicListener(Strict):
         description="how relying parties reach this listener: certificates carry it, so it is "
         "http (RFC 5280 8) and a name that works everywhere",
     )
+    responder_passphrase: Secret | None = Field(
+        default=None,
+        description="encrypts the keys of OCSP responders in the ledger, where processes that have "
+        "no CA's key find them (--role validation); absent: those answer no OCSP",
+    )
     feed_streams: int = Field(
         default=1000,
         ge=0,

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from est_server.config.backends import BackendUnusableError, find_backend
 from est_server.config.certificates import read_certificates, read_trust_store
+from est_server.config.roles import needs
 from est_server.config.secrets import check_secret, secrets_in
 from est_server.config.server import Ca
 from est_server.config.system_trust import SYSTEM, system_trust_store
 from est_server.config.validate import validate_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from importlib.metadata import EntryPoint
 
     from est_server.config.document import Document
     from est_server.config.files import Files
     from est_server.config.mending import Content
+    from est_server.config.roles import Role
     from est_server.config.server import ServerModel
     from est_server.pki.path import TrustStore
     from est_server.ports.ca import Backend
@@ -56,21 +58,28 @@ def read_cas(
 
 
 def check_secrets(
-    files: Files, document: Document, server: Content[ServerModel], cas: Mapping[str, CaSettings]
+    files: Files,
+    document: Document,
+    server: Content[ServerModel],
+    cas: Mapping[str, CaSettings],
+    roles: Collection[Role],
 ) -> None:
-    """Note every secret that is not there, or that others can read."""
+    """Note every secret that these roles need and that is not there, or that others can read."""
+    own = server.model.listeners.admin_.key is not None
     named = [*secrets_in(server.model)]
     for name, (_, settings) in cas.items():
         named.extend(secrets_in(settings, ("cas", name)))
     for path, secret in named:
-        if not server.tells(path):
+        if not server.tells(path) or not needs(path, roles, admin_of_its_own=own):
             continue
         if (problem := check_secret(document, path, secret, files.folder)) is not None:
             files.extend([problem])
 
 
-def check_listeners(files: Files, document: Document, server: Content[ServerModel]) -> None:
-    """Note addresses that are taken twice, and certificates that can't be presented."""
+def check_listeners(
+    files: Files, document: Document, server: Content[ServerModel], roles: Collection[Role]
+) -> None:
+    """Note addresses that are taken twice, and certificates that these roles can't present."""
     listeners = server.model.listeners
     taken: dict[str, str] = {}
     for name in ("est", "public", "admin"):
@@ -83,8 +92,10 @@ def check_listeners(files: Files, document: Document, server: Content[ServerMode
             files.error(document.value("listeners", name, "listen"), "E214", text)
         taken[address] = name
     presented = {listeners.admin.certificate: "admin", listeners.est.certificate: "est"}
+    own = listeners.admin_.certificate is not None
     for file, name in presented.items():
-        if not server.tells(("listeners", name, "certificate")):
+        key = ("listeners", name, "certificate")
+        if not server.tells(key) or not needs(key, roles, admin_of_its_own=own):
             continue
         path = files.folder / file
         at = document.value("listeners", name, "certificate")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from est_server.ports.rollover import Rollovers
     from est_server.ports.supersession import Supersession, Supersessions
     from est_server.ports.upstream import UpstreamRevocations
+    from est_server.ports.validation import Validation
 
 Operation = Literal["simpleenroll", "simplereenroll", "serverkeygen", "ocsp-responder"]
 """What a certificate was asked for with; ``ocsp-responder`` is this server asking for itself."""
@@ -246,6 +247,11 @@ class Ledger(Protocol):
     @property
     def orders(self) -> Orders:
         """What CAs elsewhere were asked for."""
+        ...
+
+    @property
+    def validation(self) -> Validation:
+        """What processes without a CA's key need to answer for it."""
         ...
 
     @property

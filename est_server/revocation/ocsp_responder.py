@@ -1,6 +1,7 @@
 """The authorized responder of one CA (RFC 6960 4.2.2.2): its key, its certificate, their renewal.
 
-The key is made in this process and never leaves it; the CA's own key signs no answer. The
+The key is made in this process and never leaves it, unless several processes are one responder
+(`est_server.revocation.ocsp_shared`); the CA's own key signs no answer. The
 certificate is issued directly by the CA and says that nobody needs to ask for its own status
 (4.2.2.2.1), so it lives for days. The next one is made while a third of its life is left: the old
 one stays valid, and with it what it signed.

@@ -27,6 +27,22 @@ def sqlite_path(url: str, base: Path) -> Path:
     return base / url.removeprefix(SQLITE)
 
 
+def open_ledger_to_read(url: str, base: Path) -> Ledger:
+    """Return the ledger behind `url` so that nothing of it can be changed.
+
+    Args:
+        url: from server.yaml.
+        base: server.yaml's folder.
+
+    Raises:
+        ValueError: as in `sqlite_path`.
+        BackendUnavailable: ``ledger.unavailable``: the file can't be opened.
+    """
+    from est_server.storage.sqlite import read_only_ledger  # noqa: PLC0415 - only what is used
+
+    return read_only_ledger(sqlite_path(url, base))
+
+
 def open_ledger(url: str, base: Path, node: str = "", actor: str = "est-server") -> Ledger:
     """Return the ledger behind `url`; its schema must be there already.
 

@@ -21,6 +21,7 @@ from est_server.storage.revocation import SqlRevocations
 from est_server.storage.rollover import SqlRollovers
 from est_server.storage.supersession import SqlSupersessions
 from est_server.storage.upstream import SqlUpstream
+from est_server.storage.validation import SqlValidation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,7 @@ class SqlLedger:
         self.retention = SqlRetention(reads, writer)
         self.rollovers = SqlRollovers(reads, writer)
         self.upstream = SqlUpstream(reads, writer)
+        self.validation = SqlValidation(reads, writer)
 
     # -- one enrollment ---------------------------------------------------------------------
 

@@ -46,8 +46,12 @@ class SchemaStatus:
         return self.current == self.head
 
 
-def schema_status(path: Path) -> SchemaStatus:
+def schema_status(path: Path, *, read_only: bool = False) -> SchemaStatus:
     """Return where the SQLite ledger at `path` stands; a missing file is not created.
+
+    Args:
+        path: the file.
+        read_only: as in `est_server.storage.sqlite_file.connect`.
 
     Raises:
         BackendUnavailable: ``ledger.unavailable``: the file can't be read or is no database.
@@ -57,7 +61,7 @@ def schema_status(path: Path) -> SchemaStatus:
         raise RuntimeError("this release has no migrations")
     if not path.exists():
         return SchemaStatus(None, head)
-    with _connection(path, "BEGIN") as connection:
+    with _connection(path, "BEGIN", read_only=read_only) as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     return SchemaStatus(current, head)
 
@@ -99,13 +103,15 @@ def _config() -> Config:
 
 
 @contextmanager
-def _connection(path: Path, begin: str) -> Iterator[Connection]:
+def _connection(path: Path, begin: str, *, read_only: bool = False) -> Iterator[Connection]:
     """Open the ledger with transactions that hold what they say, table changes too.
 
     Left alone, the driver starts a transaction only before rows change, not before tables do.
     """
     engine = create_engine(
-        "sqlite://", creator=lambda: connect(path, wait=_OTHERS_FINISH_WITHIN), poolclass=NullPool
+        "sqlite://",
+        creator=lambda: connect(path, wait=_OTHERS_FINISH_WITHIN, read_only=read_only),
+        poolclass=NullPool,
     )
 
     @event.listens_for(engine, "begin")

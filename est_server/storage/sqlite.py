@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from est_server.errors import BackendUnavailable
 from est_server.storage.group_commit import GroupCommit
 from est_server.storage.ledger import SqlLedger
+from est_server.storage.read_only import ReadOnlyLedger
 from est_server.storage.sqlite_file import connect, make_private
 from est_server.storage.sqlite_reads import SqliteReads
 
@@ -43,6 +44,22 @@ class SqliteLedger(SqlLedger):
                 "ledger.unavailable", "the ledger can't be opened", hint=f"{path}: {error}"
             ) from error
         super().__init__(reads, GroupCommit(lambda: connect(path)), node, actor)
+
+
+def read_only_ledger(path: Path) -> Ledger:
+    """Return a ledger in a file that another process writes.
+
+    Raises:
+        BackendUnavailable: ``ledger.unavailable``: it can't be opened; while nobody else has it
+            open, that takes the right to write to its folder.
+    """
+    try:
+        return ReadOnlyLedger(SqliteReads(path, read_only=True))
+    except (OSError, sqlite3.Error) as error:
+        hint = f"{path}: {error}; is a process running that writes it?"
+        raise BackendUnavailable(
+            "ledger.unavailable", "the ledger can't be opened", hint=hint
+        ) from error
 
 
 _: Callable[[Path], Ledger] = SqliteLedger

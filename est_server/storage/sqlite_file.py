@@ -22,6 +22,8 @@ _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
 )
 
+_READING = ("PRAGMA query_only=ON", "PRAGMA cache_size=-16384")
+
 
 def make_private(path: Path) -> None:
     """Create the file for its owner alone; SQLite gives -wal and -shm the same mode."""
@@ -29,18 +31,20 @@ def make_private(path: Path) -> None:
     os.close(descriptor)
 
 
-def connect(path: Path, *, wait: float = 0.0) -> SqliteConnection:
+def connect(path: Path, *, wait: float = 0.0, read_only: bool = False) -> SqliteConnection:
     """Open the file; transactions are the caller's own business.
 
     Args:
         path: the file; it is created when it is missing.
         wait: seconds that a statement blocks while another process holds the lock it needs.
+        read_only: whether nothing can be changed, whatever the file's mode is.
 
     Raises:
         sqlite3.Error: the file can't be opened, or is no database.
     """
     connection = sqlite3.connect(
-        path,
+        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+        uri=True,
         timeout=_OPEN_WAIT,
         isolation_level=None,
         check_same_thread=False,
@@ -49,7 +53,7 @@ def connect(path: Path, *, wait: float = 0.0) -> SqliteConnection:
     )
     try:
         connection.row_factory = sqlite3.Row
-        for pragma in _PRAGMAS:
+        for pragma in _READING if read_only else _PRAGMAS:
             connection.execute(pragma)
         connection.execute(f"PRAGMA busy_timeout={int(wait * 1000)}")
     except sqlite3.Error:

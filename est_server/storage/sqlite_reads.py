@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,9 +38,9 @@ _BUSY_TRIES = int(_BUSY_FOR / _BUSY_PAUSE)
 class SqliteReads:
     """Runs reads of one file. See the port for what its callers may expect."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = connect(path)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._connect = partial(connect, path, read_only=read_only)
+        self._connection: sqlite3.Connection | None = self._connect()
         self._listing: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="listing")
         self._filtered: dict[tuple[int, tuple[str, ...]], sql.Compiled] = {}
@@ -106,7 +107,7 @@ class SqliteReads:
         """
 
         def work() -> T:
-            with closing(connect(self._path, wait=_BUSY_FOR)) as db:
+            with closing(self._connect(wait=_BUSY_FOR)) as db:
                 db.execute("BEGIN")
                 return read(db)
 
@@ -128,7 +129,7 @@ class SqliteReads:
         if self._closed:
             raise unreadable("it is closed")
         if self._connection is None:
-            self._connection = connect(self._path)
+            self._connection = self._connect()
         return self._connection
 
     def _drop(self) -> None:
@@ -149,7 +150,7 @@ class SqliteReads:
 
     def _listed(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
         if self._listing is None:
-            self._listing = connect(self._path, wait=_BUSY_FOR)
+            self._listing = self._connect(wait=_BUSY_FOR)
         try:
             return self._listing.execute(query, values).fetchall()
         except sqlite3.Error:
