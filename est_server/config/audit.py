@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -102,6 +103,10 @@ def check_audit(files: Files, document: Document, server: ServerModel) -> None:
         if data is not None and public_key(data) is None:
             files.error(at, "E290", f"{lead}{name} is no PEM file of an Ed25519 public key")
     if audit.anchor is not None and (stamps := audit.anchor.timestamp) is not None:
+        if find_spec("rfc3161_client") is None:
+            at = document.value("audit", "anchor", "timestamp", "url")
+            text = "audit.anchor.timestamp: time-stamps need rfc3161-client"
+            files.error(at, "E209", text, "pip install 'est-server[timestamp]'")
         at = document.value("audit", "anchor", "timestamp", "roots")
         path = files.folder / stamps.roots
         data = files.read(path, at, "audit.anchor.timestamp.roots: ")

@@ -156,6 +156,7 @@ def test_what_a_device_is_told(site):
         until(lambda: asyncio.run(site.enroll(body, site.server.root))[0] == 200)
 
 
+@pytest.mark.slow
 def test_a_ca_that_is_killed_and_comes_back_as_another_one(need, tmp_path):
     need(PACKAGE, PROGRAM)
     (tmp_path / "pebble").mkdir()
