@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import cbor2
 import tokens
@@ -33,7 +33,7 @@ from est_server.attestation.chains import spki
 from est_server.attestation.dice_policy import DicePolicy, DiceSettings
 from est_server.attestation.dice_x509 import DiceX509
 from est_server.attestation.eat import EatPolicy, EatSettings, EatToken
-from est_server.attestation.policy import Policy, PolicyModel, Rule
+from est_server.attestation.policy import Policy, PolicyModel, Rule, RuleModel
 from est_server.attestation.reading import certificate, sha256
 from est_server.attestation.signed_manifest import ManifestPolicy, SignedManifest
 from est_server.attestation.tpm2_certify import CertifyPolicy, Tpm2Certify
@@ -48,7 +48,9 @@ from est_server.ports.verifier import (
     Evidence,
     EvidenceRefused,
     VerificationContext,
+    VerifiedEvidence,
 )
+from est_server.profiles.decision import trace_json
 from est_server.wire import dice
 from est_server.wire.attestation import attestation_bundle, read_attestation_bundle
 from est_server.wire.freshness import read_nonce_request
@@ -104,27 +106,57 @@ def appraised(der: bytes) -> AttestationResult:
     for rule, one in matches(POLICY, evidence):
         said: Any
         try:
-            rule.verifier.nonce(one, rule.settings)
-            said = rule.verifier.verify(one, _context(rule))
+            said = verified(rule, one, _context(rule))
         except EvidenceRefused as refused:
             said = refused
         findings.append(Finding(rule, one, said))
-    return appraise(POLICY, evidence, findings, Asked(None, "device-1"), NOW)
+    result = appraise(POLICY, evidence, findings, Asked(None, "device-1"), NOW)
+    kept(result)
+    return result
 
 
-def _whole(rule: Rule, pool: tuple[bytes, ...] = _POOL) -> Callable[[bytes], object]:
+def verified(rule: Rule, evidence: Evidence, context: VerificationContext) -> VerifiedEvidence:
+    """Return what a verifier says."""
+    rule.verifier.nonce(evidence, rule.settings)
+    found = rule.verifier.verify(evidence, context)
+    assert isinstance(found, VerifiedEvidence)
+    return found
+
+
+def kept(result: AttestationResult) -> None:
+    """See that a result can be written down."""
+    content = trace_json((), None, result)
+    assert json.loads(content.encode(), parse_constant=_no_number)["attestation"]
+
+
+def _no_number(text: str) -> NoReturn:
+    raise AssertionError(f"{text} in a result")
+
+
+def _alone(verifier: Any, settings: Any, policy: Any, trust: Any = None) -> Rule:
+    model = RuleModel(name="one", verifier="one")
+    return Rule(model, verifier, settings, policy, trust or {})
+
+
+def _whole(
+    rule: Rule, pool: tuple[bytes, ...] = _POOL, context: VerificationContext | None = None
+) -> Callable[[bytes], object]:
+    """Return a target: a statement that one rule is about, to the result that is kept."""
+    model = PolicyModel(version="1", rules=(rule.model,))
+    policy = Policy("one", "", model, (rule,))
+
     def call(data: bytes) -> None:
         evidence = Evidence("1.2.3", data, pool)
-        rule.verifier.nonce(evidence, rule.settings)
-        rule.verifier.verify(evidence, _context(rule))
+        said = verified(rule, evidence, context or _context(rule))
+        findings = [Finding(rule, evidence, said)]
+        kept(appraise(policy, [evidence], findings, Asked(None, "device-1"), NOW))
 
     return call
 
 
 def _chain(data: bytes) -> None:
     """An endorsement certificate, beside a good statement."""
-    evidence = Evidence("1.2.3", certification(_SAID), (_MAKER["issuer"], data))
-    _CERTIFY.verifier.verify(evidence, _context(_CERTIFY))
+    _whole(_CERTIFY, (_MAKER["issuer"], data))(certification(_SAID))
 
 
 def _request(data: bytes) -> None:
@@ -164,26 +196,30 @@ _MANIFEST = {
 _JSON = {"eat_nonce": tokens.text(NONCE), "ueid": tokens.text(_UEID), "dbgstat": "disabled"}
 
 
-def _token(verifier: Any, policy: Any, token: bytes) -> None:
-    evidence = Evidence("1.2.3", tokens.statement(token))
+def _token(verifier: Any, policy: Any) -> Callable[[bytes], object]:
+    """Return a target for tokens."""
+    rule = _alone(verifier, EatSettings(), policy)
     context = VerificationContext(tokens.spki(_DEVICE), NONCE, NOW, EatSettings(), policy)
-    verifier.nonce(evidence, context.settings)
-    verifier.verify(evidence, context)
+    call = _whole(rule, (), context)
+    return lambda token: call(tokens.statement(token))
+
+
+_EAT = _token(EatToken(), EatPolicy(keys=_KEYS))
+_SIGNED_MANIFEST = _token(SignedManifest(), ManifestPolicy(keys=_KEYS, declared="true"))
 
 
 def _eat(data: bytes) -> None:
-    _token(EatToken(), EatPolicy(keys=_KEYS), tokens.cose(_DEVICE, data))
+    _EAT(tokens.cose(_DEVICE, data))
 
 
 def _eat_json(data: bytes) -> None:
     signed = f"{_HEAD}.{tokens.text(data)}".encode()
     signature = tokens.text(tokens.raw_signature(_DEVICE, signed)).encode()
-    _token(EatToken(), EatPolicy(keys=_KEYS), signed + b"." + signature)
+    _EAT(signed + b"." + signature)
 
 
 def _manifest(data: bytes) -> None:
-    policy = ManifestPolicy(keys=_KEYS, declared="true")
-    _token(SignedManifest(), policy, tokens.cose(_DEVICE, data))
+    _SIGNED_MANIFEST(tokens.cose(_DEVICE, data))
 
 
 _HEAD = tokens.text(b'{"alg":"ES256","typ":"eat+jwt"}')
@@ -218,20 +254,15 @@ def _idevid_parts(signature: bytes) -> bytes:
     return sequence(*(tokens.der(4, part) for part in parts))
 
 
-def _idevid(data: bytes) -> None:
-    evidence = Evidence("1.2.3", data, (_LEAF_DER,))
-    context = VerificationContext(
-        tokens.spki(_DEVICE),
-        NONCE,
-        NOW,
-        IdevidSettings(),
-        IdevidPolicy(vouches=True),
-        {"maker": TrustStore("maker", (_ROOT,))},
-    )
-    X509Idevid().nonce(evidence, context.settings)
-    X509Idevid().verify(evidence, context)
-
-
+_IDEVID_TRUST = {"maker": TrustStore("maker", (_ROOT,))}
+_IDEVID = _alone(X509Idevid(), IdevidSettings(), IdevidPolicy(vouches=True), _IDEVID_TRUST)
+_idevid = _whole(
+    _IDEVID,
+    (_LEAF_DER,),
+    VerificationContext(
+        tokens.spki(_DEVICE), NONCE, NOW, _IDEVID.settings, _IDEVID.policy, _IDEVID_TRUST
+    ),
+)
 _SIGNED = _DEVICE.sign(IDEVID_CONTEXT + NONCE + sha256(tokens.spki(_DEVICE)), ec.ECDSA(SHA256()))
 
 # -- a DICE device, whose last layer may put anything into its certificates
@@ -243,7 +274,6 @@ _DICE_POLICY = DicePolicy.model_validate({"environments": [{"svn": 7}, {"fwids":
 
 
 def _dice_evidence(statement: bytes, pool: list[bytes]) -> None:
-    evidence = Evidence("1.2.3", statement, tuple(pool))
     context = VerificationContext(
         tokens.spki(_DEVICE),
         NONCE,
@@ -252,8 +282,7 @@ def _dice_evidence(statement: bytes, pool: list[bytes]) -> None:
         _DICE_POLICY,
         {"maker": TrustStore("maker", (_MAKER_OF_DICE.certificate,))},
     )
-    DiceX509().nonce(evidence, context.settings)
-    DiceX509().verify(evidence, context)
+    _whole(_alone(DiceX509(), context.settings, _DICE_POLICY), tuple(pool), context)(statement)
 
 
 def _dice_certificate(data: bytes) -> None:

@@ -121,9 +121,15 @@ def _require_psa(claims: Mapping[str, Any]) -> None:
 
 
 def _components(claims: Mapping[str, Any]) -> Json:
-    """Return software components by type, so that a policy can name them."""
-    found = claims.get("psa-software-components", [])
-    return {str(shown(one.get("type", index))): shown(one) for index, one in enumerate(found)}
+    """Return software components by type, so that a policy can name them.
+
+    Several of one type are a list, which fits no reference value: the last of them must not hide
+    the others.
+    """
+    found: dict[str, list[Json]] = {}
+    for index, one in enumerate(claims.get("psa-software-components", [])):
+        found.setdefault(str(shown(one.get("type", index))), []).append(shown(one))
+    return {name: one[0] if len(one) == 1 else one for name, one in found.items()}
 
 
 if TYPE_CHECKING:

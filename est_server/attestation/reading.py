@@ -6,11 +6,8 @@ import hashlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.x509 import DuplicateExtension
-
 from est_server.errors import Malformed
-from est_server.pki.certificates import read_certificate
+from est_server.pki.certificates import UNREADABLE, read_certificate
 from est_server.ports.verifier import EvidenceRefused
 from est_server.wire.der import SEQUENCE, read_element
 
@@ -46,7 +43,7 @@ def certificate(der: bytes) -> x509.Certificate:
         tag, _, end = read_element(der)
         found = read_certificate(der[:end])
         _ = found.extensions, found.public_key(), found.subject, found.issuer
-    except (ValueError, TypeError, UnsupportedAlgorithm, DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise EvidenceRefused("certificate.malformed", actual=str(error)) from error
     if tag != SEQUENCE or der[end:].strip(b"\x00\xff"):
         raise EvidenceRefused("certificate.malformed", actual="octets behind the certificate")

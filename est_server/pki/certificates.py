@@ -6,7 +6,17 @@ import warnings
 from functools import lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.utils import CryptographyDeprecationWarning
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What names, key and extensions of a certificate raise; each is parsed when it is asked for."""
 
 
 @lru_cache(maxsize=128)

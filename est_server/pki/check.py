@@ -15,6 +15,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
 
 from est_server.errors import BackendRejected
 from est_server.pki.authority import authority_key_identifier
+from est_server.pki.certificates import UNREADABLE
 from est_server.pki.names import general_names_equal, names_equal
 from est_server.pki.plan import Pointers
 from est_server.pki.usages import key_usage_names
@@ -126,7 +127,7 @@ def _read(certificate: x509.Certificate) -> tuple[bytes, Extensions]:
         raise BackendRejected("issued.key", "the CA's answer: its key can't be read") from error
     try:
         return key, {extension.oid: extension for extension in certificate.extensions}
-    except (ValueError, TypeError, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise BackendRejected(
             "issued.extensions", "the CA's answer: its extensions can't be read"
         ) from error

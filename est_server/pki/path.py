@@ -32,7 +32,7 @@ from pyhanko_certvalidator.errors import (
 )
 
 from est_server.errors import Unauthenticated
-from est_server.pki.certificates import read_certificate
+from est_server.pki.certificates import UNREADABLE, read_certificate
 from est_server.pki.usages import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH
 
 if TYPE_CHECKING:
@@ -221,8 +221,8 @@ def _check_leaf(leaf: x509.Certificate) -> None:
     """Refuse a certificate that can't authenticate a device, whoever issued it."""
     try:
         extensions = leaf.extensions
-        _ = leaf.public_key(), leaf.subject, leaf.issuer  # each is parsed when it is asked for
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        _ = leaf.public_key(), leaf.subject, leaf.issuer
+    except UNREADABLE as error:
         raise Unauthenticated("path.malformed", "the certificate can't be read") from error
     for extension in extensions:
         value = extension.value
@@ -257,9 +257,11 @@ def _signed_by(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def _constrains_names(certificate: x509.Certificate) -> bool:
-    return any(
-        isinstance(extension.value, x509.NameConstraints) for extension in certificate.extensions
-    )
+    try:
+        extensions = certificate.extensions
+    except UNREADABLE:
+        return True  # who knows
+    return any(isinstance(extension.value, x509.NameConstraints) for extension in extensions)
 
 
 def _load(der: bytes) -> x509.Certificate:

@@ -3,6 +3,7 @@
 A reader that keeps the first of two equal keys and one that keeps the last see different claims
 under one signature. Tags other than those that are looked for have no meaning here, and are not
 given one by the library: dates, numbers and expressions that it would build cost what they like.
+NaN and infinities are refused: what is read here may be kept as JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from est_server.errors import Malformed
@@ -60,6 +62,8 @@ def _plain(item: Any) -> Any:
         return [_plain(one) for one in item]
     if isinstance(item, _library().CBORTag):
         return type(item)(item.tag, _plain(item.value))
+    if isinstance(item, float) and not isfinite(item):
+        raise ValueError("a number that JSON does not have")
     return item
 
 

@@ -98,16 +98,7 @@ def _from_cbor(content: Any) -> dict[str, Any]:
         if not isinstance(name, str) or name in claims:
             raise Malformed("eat.claims", "a claim's name is a number or a text, once")
         claims[name] = value
-    components = claims.get("psa-software-components")
-    if isinstance(components, list):
-        claims["psa-software-components"] = [_component(one) for one in components]
     return claims
-
-
-def _component(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise Malformed("eat.claims", "a software component is a map")
-    return {_COMPONENT.get(key, str(key)): value for key, value in found.items()}
 
 
 def _from_json(content: dict[str, Any]) -> dict[str, Any]:
@@ -132,4 +123,12 @@ def _checked(claims: dict[str, Any]) -> dict[str, Any]:
             raise Malformed("eat.claims", f"{name} is of another type")
     if "iat" in claims and type(claims["iat"]) not in {int, float}:
         raise Malformed("eat.claims", "iat is no number")
+    if "psa-software-components" in claims:
+        claims["psa-software-components"] = _components(claims["psa-software-components"])
     return claims
+
+
+def _components(found: Any) -> list[dict[str, Any]]:
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise Malformed("eat.claims", "software components are a list of maps")
+    return [{_COMPONENT.get(key, str(key)): value for key, value in one.items()} for one in found]

@@ -14,9 +14,10 @@ import json
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from est_server.errors import Malformed
+from est_server.wire.strict_json import read_json
 
 MEDIA_TYPE = "application/est-attestation-freshness+json"
 SHORTEST, LONGEST = 8, 64
@@ -49,10 +50,8 @@ def read_nonce_request(body: bytes) -> NonceRequest:
     if len(body) > MOST_OCTETS:
         raise _malformed(f"more than {MOST_OCTETS} octets")
     try:
-        content = json.loads(
-            body.decode(), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_number
-        )
-    except (ValueError, RecursionError) as error:
+        content = read_json(body)
+    except ValueError as error:
         raise _malformed("this is not JSON") from error
     if not isinstance(content, dict):
         raise _malformed("an object is expected")
@@ -88,24 +87,6 @@ def nonce_response(
     if info is not None:
         content["respTypeInfo"] = {"type": statement_type, "respInfo": info}
     return json.dumps(content, separators=(",", ":")).encode()
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member is there twice")
-    return found
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if value in {float("inf"), float("-inf")}:
-        raise ValueError("a number is too large")
-    return value
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _malformed(message: str) -> Malformed:

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import base64
-import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from est_server.errors import Malformed
+from est_server.wire.strict_json import read_json
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -96,18 +96,11 @@ def base64url(text: object) -> bytes:
 
 def _object(part: str) -> dict[str, Any]:
     try:
-        found = json.loads(base64url(part), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        found = read_json(base64url(part))
+    except ValueError as error:
         raise Malformed("jws.structure", "a part is no JSON in base64url") from error
     if not isinstance(found, dict):
         raise Malformed("jws.structure", "a part is no JSON object")
-    return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member stands twice")
     return found
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 from tokens import cose, cose_key, jwk, jws, statement, text
 
+from est_server.attestation.claims import claim_texts
 from est_server.attestation.eat import EatPolicy, EatToken
 from est_server.attestation.signed_manifest import ManifestPolicy, SignedManifest
 from est_server.ports.verifier import Evidence, EvidenceRefused, VerificationContext
@@ -100,6 +101,28 @@ def test_a_psa_token_of_another_form(change):
     keys = {claims[256].hex(): tokens.pem(DEVICE)}
     found = refused(cose(DEVICE, claims), nonce=NONCE, policy=EatPolicy(keys=keys))
     assert found == "eat.psa"
+
+
+@pytest.mark.parametrize("components", [None, "BL", [1], {1: "BL"}, [cbor2.CBORTag(18, {1: "BL"})]])
+def test_software_components_of_another_form(components):
+    assert refused(cose(DEVICE, {**PSA, 2399: components}), nonce=NONCE) == "eat.claims"
+
+
+def test_a_component_does_not_hide_another_of_its_type():
+    """The policy asks for a version of `BL`: two of them have none."""
+    two = [{1: "BL", 4: "0.1"}, {1: "BL", 4: "1.9.0"}]
+    found = verify(cose(DEVICE, {**PSA, 2399: two}), nonce=NONCE)
+    assert [one["version"] for one in found.claims["components"]["BL"]] == ["0.1", "1.9.0"]
+    assert claim_texts(found.claims, "components.BL.version") == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_have(number):
+    assert refused(cose(DEVICE, {**CWT, 261: number})) == "cbor.encoding"
+
+
+def test_a_text_that_can_not_be_kept():
+    assert refused(jws(DEVICE, {**JWT, "swname": "\ud800"})) == "jws.structure"
 
 
 def test_a_psa_device_that_is_not_secured():

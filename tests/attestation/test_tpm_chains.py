@@ -58,6 +58,7 @@ class Authority:
         purpose=EK,
         begin=NOW - timedelta(days=30),
         end=NOW + timedelta(days=30),
+        san=None,
     ) -> x509.Certificate:
         issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]) if issuer else None
         builder = (
@@ -73,6 +74,9 @@ class Authority:
         if purpose:
             usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(purpose)])
             builder = builder.add_extension(usage, critical=False)
+        if san:
+            names = x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, san)
+            builder = builder.add_extension(names, critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
     def trust(self):
@@ -209,6 +213,13 @@ def spki_of_ek(a):
 @pytest.mark.parametrize("content", [b"", b"\x30\x00", b"\x30\x03abc", bytes(20_000)])
 def test_a_certificate_that_is_none(a, content):
     evidence = replace(a.certified(), certificates=(content,))
+    assert refused(evidence, a.context()) == "certificate.malformed"
+
+
+def test_a_certificate_with_a_name_of_a_kind_that_nobody_reads(a, authority):
+    """An x400Address in subjectAltName: cryptography has an exception of its own for it."""
+    der = authority.certify(ek_of(a), san=bytes.fromhex("3004a3023000")).public_bytes(Encoding.DER)
+    evidence = replace(a.certified(), certificates=(der,))
     assert refused(evidence, a.context()) == "certificate.malformed"
 
 

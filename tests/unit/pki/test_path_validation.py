@@ -283,6 +283,18 @@ async def test_what_is_no_certificate_is_malformed(cut):
         assert refused.value.rule == "path.malformed"
 
 
+X400 = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex("3004a3023000"))
+
+
+async def test_a_name_of_a_kind_that_nobody_reads_is_malformed():
+    """An x400Address in subjectAltName: cryptography has an exception of its own for it."""
+    for issuer in ("middle", "stranger"):
+        leaf = make("device", issuer, extensions=[(X400, False)])
+        assert await rule(validator(), [leaf, MIDDLE]) in {"path.malformed", UNKNOWN}
+    above = authority("middle", "root", extensions=[(X400, False)])
+    assert await rule(validator(), [GOOD, above]) in {None, "path.malformed"}
+
+
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("knows", [True, False])
 async def test_every_octet_of_a_chain_matters(knows, number):
