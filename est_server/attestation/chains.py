@@ -7,6 +7,9 @@ have is asked by who calls. Issuers must be CAs by basicConstraints.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -32,6 +35,21 @@ if TYPE_CHECKING:
 
 LONGEST = 6
 """Certificates between leaf and root, at most."""
+KEPT = 64
+"""Chains, and what is read of certificates."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A chain that was verified, the stores that it leads to, and when that holds."""
+
+    chain: tuple[x509.Certificate, ...]
+    stores: tuple[TrustStore, ...]
+    begin: datetime
+    end: datetime
+
+
+_built: OrderedDict[tuple[x509.Certificate, ...], _Built] = OrderedDict()
 
 
 def verify_chain(
@@ -54,8 +72,6 @@ def verify_chain(
         EvidenceRefused: ``<code>.self-signed``, ``<code>.is-ca``, ``<code>.expired``,
             ``<code>.not-yet-valid``, ``<code>.unknown-issuer``.
     """
-    anchors = [anchor for store in trust.values() for anchor in store.anchors]
-    known = [extra for store in trust.values() for extra in store.intermediates]
     named = " ".join(trust) or "no trust store"
     if leaf.issuer == leaf.subject and _signed_by_itself(leaf):
         raise EvidenceRefused(f"{code}.self-signed", named, leaf.subject.rfc4514_string())
@@ -65,17 +81,46 @@ def verify_chain(
         raise EvidenceRefused(f"{code}.expired", str(at), str(leaf.not_valid_after_utc))
     if at < leaf.not_valid_before_utc:
         raise EvidenceRefused(f"{code}.not-yet-valid", str(at), str(leaf.not_valid_before_utc))
+    stores, key = tuple(trust.values()), (leaf, *pool)
+    kept = _built.get(key)
+    if (
+        kept is not None
+        and len(kept.stores) == len(stores)
+        and all(mine is its for mine, its in zip(stores, kept.stores, strict=True))
+        and kept.begin <= at <= kept.end
+    ):
+        return kept.chain
+    try:
+        chain = _path(leaf, key[1:], stores, at)
+    except (VerificationError, ValueError, UnsupportedAlgorithm) as error:
+        raise EvidenceRefused(f"{code}.unknown-issuer", named, str(error)) from error
+    _built[key] = _Built(
+        chain,
+        stores,
+        max(one.not_valid_before_utc for one in chain),
+        min(one.not_valid_after_utc for one in chain),
+    )
+    if len(_built) > KEPT:
+        _built.popitem(last=False)
+    return chain
+
+
+def _path(
+    leaf: x509.Certificate,
+    pool: tuple[x509.Certificate, ...],
+    stores: tuple[TrustStore, ...],
+    at: datetime,
+) -> tuple[x509.Certificate, ...]:
+    anchors = [anchor for store in stores for anchor in store.anchors]
+    known = [extra for store in stores for extra in store.intermediates]
     if not anchors:
-        raise EvidenceRefused(f"{code}.unknown-issuer", named, leaf.issuer.rfc4514_string())
+        raise ValueError("nothing is trusted")
     issuers = ExtensionPolicy.permit_all().require_present(
         x509.BasicConstraints, Criticality.AGNOSTIC, None
     )
     builder = PolicyBuilder().store(Store(anchors)).time(at).max_chain_depth(LONGEST)
     policy = builder.extension_policies(ca_policy=issuers, ee_policy=ExtensionPolicy.permit_all())
-    try:
-        verified = policy.build_client_verifier().verify(leaf, [*pool, *known])
-    except (VerificationError, ValueError, UnsupportedAlgorithm) as error:
-        raise EvidenceRefused(f"{code}.unknown-issuer", named, str(error)) from error
+    verified = policy.build_client_verifier().verify(leaf, [*pool, *known])
     return tuple(verified.chain)
 
 
@@ -99,11 +144,13 @@ def refuse_revoked(chain: Iterable[x509.Certificate], revoked: Iterable[str], co
             raise EvidenceRefused(f"{code}.revoked", "not revoked", found.subject.rfc4514_string())
 
 
+@lru_cache(maxsize=KEPT)
 def spki(found: x509.Certificate) -> bytes:
     """Return DER SubjectPublicKeyInfo of a certificate's key."""
     return found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
+@lru_cache(maxsize=KEPT)
 def purposes(found: x509.Certificate) -> frozenset[str]:
     """Return the OIDs of a certificate's extended key usage; none without the extension."""
     for extension in found.extensions:
@@ -112,6 +159,7 @@ def purposes(found: x509.Certificate) -> frozenset[str]:
     return frozenset()
 
 
+@lru_cache(maxsize=KEPT)
 def is_ca(found: x509.Certificate) -> bool:
     """Tell whether basicConstraints say that a certificate may issue others."""
     return any(

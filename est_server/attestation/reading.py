@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from est_server.errors import Malformed
@@ -28,11 +29,13 @@ def refusing() -> Iterator[None]:
         raise EvidenceRefused(error.rule, actual=error.message) from error
 
 
+@lru_cache(maxsize=64)
 def certificate(der: bytes) -> x509.Certificate:
     """Read a certificate of a bundle, its extensions and key included.
 
     What a TPM's NV memory has behind a certificate, padding, is cut off: the size of an index is
-    rounded up by some manufacturers.
+    rounded up by some manufacturers. The statements of a bundle share their certificates: what was
+    read last is kept.
 
     Raises:
         EvidenceRefused: ``certificate.malformed``.

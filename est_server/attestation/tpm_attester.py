@@ -13,12 +13,13 @@ An AK has to be restricted: an unrestricted key signs any TPMS_ATTEST that it is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from est_server.attestation.chains import purposes, refuse_revoked, spki, verify_chain
+from est_server.attestation.chains import KEPT, purposes, refuse_revoked, spki, verify_chain
 from est_server.attestation.reading import certificate, refusing, sha256
 from est_server.pki.keys import weakness
 from est_server.ports.verifier import Check, EvidenceRefused, Platform
@@ -26,7 +27,7 @@ from est_server.wire import tpm_algorithms as algorithms
 from est_server.wire.tpm_public import Attributes, TpmPublic, parse_public
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from est_server.attestation.tpm_policy import TpmPolicy
@@ -124,8 +125,7 @@ def _by_endorsement(
         raise EvidenceRefused("ek.purpose", EK_CERTIFICATE, " ".join(purposes(endorsement)))
     refuse_revoked(chain, policy.revoked, "ek")
     digest = sha256(spki(endorsement)).hex()
-    claims = _tpm_claims(endorsement)
-    claims["ek"] = digest
+    claims = {**_tpm_claims(endorsement), "ek": digest}
     checks = [in_time_check, *_manufacturer_checks(claims, policy)]
     if policy.ek_keys:
         passed = digest in policy.ek_keys
@@ -169,7 +169,8 @@ def _judged_at(endorsement: x509.Certificate, now: datetime) -> tuple[datetime, 
     return now, True
 
 
-def _tpm_claims(endorsement: x509.Certificate) -> dict[str, Json]:
+@lru_cache(maxsize=KEPT)
+def _tpm_claims(endorsement: x509.Certificate) -> Mapping[str, Json]:
     """Read manufacturer, model and version (TCG EK Credential Profile 3.2.9)."""
     names = {_MANUFACTURER: "manufacturer", _MODEL: "model", _VERSION: "version"}
     found: dict[str, Json] = {}
@@ -184,7 +185,7 @@ def _tpm_claims(endorsement: x509.Certificate) -> dict[str, Json]:
     return found
 
 
-def _manufacturer_checks(claims: dict[str, Json], policy: TpmPolicy) -> list[Check]:
+def _manufacturer_checks(claims: Mapping[str, Json], policy: TpmPolicy) -> list[Check]:
     if not policy.manufacturers:
         return []
     actual = str(claims.get("manufacturer", ""))
@@ -216,7 +217,7 @@ def _by_certificate(
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise EvidenceRefused("tpm2.ak-weak", "an RSA or EC key", type(key).__name__)
     require_strong(key, "tpm2.ak")
-    claims = _tpm_claims(leaf)
+    claims = dict(_tpm_claims(leaf))
     checks = _manufacturer_checks(claims, policy)
     if policy.ek_keys:
         wanted = f"one of {len(policy.ek_keys)} known"

@@ -18,6 +18,7 @@ the magic means something, and why the attestation key has to be restricted.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from est_server.errors import Malformed
 from est_server.wire.tpm_buffer import Reader
@@ -78,6 +79,7 @@ class TpmAttest:
     pcr_digest: bytes = b""
 
 
+@lru_cache(maxsize=16)  # each is read for its nonce, and again to be verified
 def parse_attest(data: bytes) -> TpmAttest:
     """Read a TPMS_ATTEST.
 

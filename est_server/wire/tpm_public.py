@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag
+from functools import lru_cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -73,6 +74,7 @@ class TpmPublic:
     spki: bytes = field(repr=False)
 
 
+@lru_cache(maxsize=64)  # both statements of a bundle are by one attestation key
 def parse_public(data: bytes) -> TpmPublic:
     """Read a TPMT_PUBLIC of an RSA or ECC key.
 

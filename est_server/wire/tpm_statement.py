@@ -18,6 +18,7 @@ second is of the same kind.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from est_server.errors import Malformed
 from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
@@ -25,6 +26,8 @@ from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
 MOST_OCTETS = 512 * 1024
 """With an event log; what a request may have in all is less by default."""
 MOST_REGISTERS = 64
+KEPT = 16
+"""Statements that were read last: each is read for its nonce, and again to be verified."""
 _INTEGER = 0x02
 _EVENT_LOG = 0x80
 _RULE = "tpm-statement"
@@ -58,6 +61,7 @@ class QuoteStatement:
     event_log: bytes | None = field(repr=False)
 
 
+@lru_cache(maxsize=KEPT)
 def parse_certify(der: bytes) -> CertifyStatement:
     """Read the statement of a key certification.
 
@@ -69,6 +73,7 @@ def parse_certify(der: bytes) -> CertifyStatement:
     return CertifyStatement(attest, signature, public[0] if public else None)
 
 
+@lru_cache(maxsize=KEPT)
 def parse_quote(der: bytes) -> QuoteStatement:
     """Read the statement of a quote.
 
