@@ -36,14 +36,14 @@ def bundle(statements: Sequence[tuple[str, bytes]], certificates: Sequence[bytes
 
 
 def csr_with(
-    evidence: bytes,
+    evidence: bytes | None,
     key: ec.EllipticCurvePrivateKey | None = None,
     name: str = "device-1",
     serial: str | None = None,
     *,
     twice: bool = False,
 ) -> bytes:
-    """Return a DER request whose attestation attribute's values are `evidence`.
+    """Return a DER request whose attestation attribute's values are `evidence`; None for none.
 
     cryptography can't write an attribute whose value is a SEQUENCE: it is put in afterwards.
     """
@@ -52,6 +52,8 @@ def csr_with(
     if serial is not None:
         names.append(x509.NameAttribute(x509.NameOID.SERIAL_NUMBER, serial))
     plain = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+    if evidence is None:
+        return plain.sign(key, SHA256()).public_bytes(Encoding.DER)
     made = asn1_csr.CertificationRequest.load(plain.sign(key, SHA256()).public_bytes(Encoding.DER))
     info = made["certification_request_info"]
     values = header(0x31, len(evidence)) + evidence

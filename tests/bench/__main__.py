@@ -11,6 +11,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+import bench_attestation
 import bench_compact
 import bench_crl
 import bench_enroll
@@ -21,6 +22,7 @@ from peers import REPOSITORY
 from report import show
 
 BENCHES = {
+    "attestation": bench_attestation.run,
     "compact": bench_compact.run,
     "crl": bench_crl.run,
     "enroll": bench_enroll.run,

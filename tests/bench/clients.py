@@ -26,10 +26,15 @@ _PATIENCE = 30.0  # seconds for one answer; more is a failure of the whole run
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request: the TLS to speak (None for plain TCP) and the octets to send."""
+    """One request: the TLS to speak (None for plain TCP) and the octets to send.
+
+    Attributes:
+        then: the octets to send next on the same connection, made from the answer's body.
+    """
 
     context: ssl.SSLContext | None
     request: bytes
+    then: Callable[[bytes], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ def exchange_once(address: tuple[str, int], exchange: Exchange) -> bytes:
     """Send one request on a connection of its own and return the answer's body."""
     connection = _connect(address, exchange.context)
     try:
-        return _ask(connection, exchange.request)
+        return _exchange(connection, exchange)
     finally:
         _close(connection)
 
@@ -154,7 +159,7 @@ def _drive(
             connection = _connect(traffic.address, exchanges[0].context)
             for exchange in exchanges:
                 asked = perf_counter()
-                _ask(connection, exchange.request)
+                _exchange(connection, exchange)
                 latencies.append(perf_counter() - asked)
             _close(connection)
         else:
@@ -168,6 +173,11 @@ def _connect(address: tuple[str, int], context: ssl.SSLContext | None) -> socket
     connection = socket.create_connection(address, _PATIENCE)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection if context is None else context.wrap_socket(connection)
+
+
+def _exchange(connection: socket.socket, exchange: Exchange) -> bytes:
+    body = _ask(connection, exchange.request)
+    return body if exchange.then is None else _ask(connection, exchange.then(body))
 
 
 def _ask(connection: socket.socket, request: bytes) -> bytes:
