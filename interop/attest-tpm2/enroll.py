@@ -1,7 +1,7 @@
 """Enroll a key that lives in a TPM with a server that takes evidence of it.
 
     enroll.py EST_URL ROOT_PEM USER PASSWORD WORKDIR --tcti TCTI [--endorsement rsa|ecc]
-              [--issuer EK_CA_PEM] [--tls 1.2|1.3] [--name NAME]
+              [--issuer EK_CA_PEM] [--tls 1.2|1.3] [--name NAME] [--renew]
 
  1. keys: the TPM's attestation key (AK), and a new key for TLS
  2. POST /nonce with the EK certificate and the AK: the answer has the nonce as a credential that
@@ -11,8 +11,9 @@
  5. POST /simpleenroll with all of it in the request, on the same TLS connection
  6. WORKDIR/certificate.pem and WORKDIR/handle, where the TPM keeps the key
 
-A device renews the same way. /simplereenroll wants the TPM's key to answer for the TLS client too:
-that is a matter of the device's TLS library and its TPM driver, and not shown here.
+With --renew the certificate and the key in WORKDIR are the TLS client's, whose signature is the
+TPM's (`tpm_tls`), and the request, for another new key, goes to /simplereenroll; no password is
+sent.
 
 Exit code 0 with a certificate, 1 with what the server says, on standard error.
 """
@@ -24,7 +25,7 @@ import base64
 import json
 import ssl
 import sys
-from http.client import HTTPSConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,15 +47,10 @@ class Refused(Exception):
 class Est:
     """One connection to a server, kept for a nonce and the request that answers it."""
 
-    def __init__(self, url: str, root: Path, user: str, password: str, tls: str) -> None:
-        parts = urlsplit(url)
-        context = ssl.create_default_context(cafile=root)
-        context.minimum_version = context.maximum_version = VERSIONS[tls]
-        self._path = parts.path
-        self._connection = HTTPSConnection(
-            parts.hostname or "", parts.port, context=context, timeout=60
-        )
-        self._basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+    def __init__(self, url: str, connection: HTTPConnection, **fields: str) -> None:
+        self._path = urlsplit(url).path
+        self._connection = connection
+        self._fields = fields
         self._cookie = ""
 
     def post(self, operation: str, kind: str, body: bytes, **fields: str) -> bytes:
@@ -82,13 +78,37 @@ class Est:
         found: dict[str, Any] = answer["respTypeInfo"]["respInfo"]
         return found
 
-    def enroll(self, request: bytes) -> bytes:
+    def enroll(self, operation: str, request: bytes) -> bytes:
         """Return a new certificate, PEM."""
         body = base64.encodebytes(request)
-        authorization = {"Authorization": f"Basic {self._basic}"}
-        answer = self.post("simpleenroll", "application/pkcs10", body, **authorization)
+        answer = self.post(operation, "application/pkcs10", body, **self._fields)
         (certificate,) = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer))
         return certificate.public_bytes(Encoding.PEM)
+
+
+def by_password(url: str, root: Path, user: str, password: str, tls: str) -> Est:
+    """Return a connection of somebody who has a password."""
+    parts = urlsplit(url)
+    context = ssl.create_default_context(cafile=root)
+    context.minimum_version = context.maximum_version = VERSIONS[tls]
+    connection = HTTPSConnection(parts.hostname or "", parts.port, context=context, timeout=60)
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return Est(url, connection, Authorization=f"Basic {basic}")
+
+
+def by_certificate(url: str, root: Path, workdir: Path, tpm: Tpm, tls: str) -> Est:
+    """Return a connection that the TPM's key in `workdir` has authenticated."""
+    from tpm_tls import TpmKey, connect  # noqa: PLC0415 - who enrolls needs no tlslite-ng
+
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 443
+    handle = int((workdir / "handle").read_text(), 16)
+    certificates = load_pem_x509_certificates((workdir / "certificate.pem").read_bytes())
+    chain = [one.public_bytes(Encoding.DER) for one in certificates]
+    connection = HTTPConnection(host, port)
+    key = TpmKey(tpm, Key(handle, tpm.public(handle)))
+    connection.sock = connect(host, port, root.read_bytes(), tls, key, chain)
+    return Est(url, connection)
 
 
 def attested_request(
@@ -135,6 +155,7 @@ def main() -> int:
     parser.add_argument("--issuer", type=Path, help="PEM: CAs between the EK and its root")
     parser.add_argument("--tls", choices=VERSIONS, default="1.3")
     parser.add_argument("--name", default="tpm-device")
+    parser.add_argument("--renew", action="store_true", help="with the certificate in WORKDIR")
     options = parser.parse_args()
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -145,12 +166,16 @@ def main() -> int:
     tpm = Tpm(options.tcti, workdir)
     attestation = tpm.attestation_key()
     key = tpm.key(tpm.storage_key())
-    est = Est(options.url, Path(options.root), options.user, options.password, options.tls)
+    root = Path(options.root)
+    operation = "simplereenroll" if options.renew else "simpleenroll"
+    if options.renew:
+        est = by_certificate(options.url, root, workdir, tpm, options.tls)
+    else:
+        est = by_password(options.url, root, options.user, options.password, options.tls)
     endorsement = ENDORSEMENT[options.endorsement]
     try:
-        certificate = est.enroll(
-            attested_request(est, tpm, attestation, key, endorsement, issuers, options.name)
-        )
+        request = attested_request(est, tpm, attestation, key, endorsement, issuers, options.name)
+        certificate = est.enroll(operation, request)
     except Refused as refused:
         print(refused, file=sys.stderr)
         return 1

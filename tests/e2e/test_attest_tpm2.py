@@ -79,12 +79,20 @@ def credential(server):
 def client(server, devices, credential):
     """Run the reference client; return exit code, output and folder."""
 
-    def run(which, folder, *options):
+    user, right = credential
+
+    def run(which, folder, *options, password=right):
         device = devices[which]
         done = subprocess.run(
             [
                 *(sys.executable, REPOSITORY / "interop" / "attest-tpm2" / "enroll.py"),
-                *(f"{server.url}/tpm", server.root, *credential, folder),
+                *(
+                    f"{server.url}/tpm",
+                    server.root,
+                    user,
+                    password,
+                    folder,
+                ),
                 *("--tcti", device.tpm.tcti, "--issuer", server.directory / f"ek-ca-{which}.pem"),
                 *options,
             ],
@@ -105,40 +113,53 @@ def certificate_in(folder) -> x509.Certificate:
 
 @pytest.mark.parametrize("tls", ["1.2", "1.3"])
 @pytest.mark.parametrize("endorsement", EK)
-def test_a_key_of_a_tpm_gets_a_certificate(client, server, tmp_path, endorsement, tls):
-    options = ("--endorsement", endorsement, "--tls", tls, "--name", f"{endorsement}-{tls}")
-    code, said = client(EK[endorsement], tmp_path, *options)
-    assert code == 0, said
-    certificate = certificate_in(tmp_path)
-    assert certificate.subject.rfc4514_string() == f"CN={endorsement}-{tls}"
-    why = server.run("why", f"{certificate.serial_number:x}")
-    assert "affirming" in why
-
-
-@pytest.mark.parametrize("tls", ["1.2", "1.3"])
-def test_other_firmware_is_refused_and_only_the_operator_learns_where(
-    client, server, devices, tmp_path, tls
+def test_a_key_of_a_tpm_from_first_certificate_to_changed_firmware(
+    client, server, devices, tmp_path, endorsement, tls
 ):
-    """The same device enrolls again, and does not any more when a register differs.
+    """Enrolled with a password, renewed by the TPM's own key, refused when a register differs.
 
-    With the next boot, of the old firmware, it does again.
+    The operator learns which register it was and the device does not. With the next boot, of the
+    old firmware, it is renewed again.
     """
-    device = devices["b"].tpm
-    options = ("--endorsement", "ecc", "--name", f"renewing-{tls}", "--tls", tls)
-    assert client("b", tmp_path, *options)[0] == 0
-    first = certificate_in(tmp_path)
-    code, said = client("b", tmp_path, *options)
+    which = EK[endorsement]
+    name = f"{endorsement}-{tls}"
+    options = ("--endorsement", endorsement, "--tls", tls, "--name", name)
+    code, said = client(which, tmp_path, *options)
     assert code == 0, said
-    assert certificate_in(tmp_path).serial_number != first.serial_number
+    first = certificate_in(tmp_path)
+    assert first.subject.rfc4514_string() == f"CN={name}"
+    assert "affirming" in server.run("why", f"{first.serial_number:x}")
+
+    def renew():
+        return client(which, tmp_path, *options, "--renew", password="none")
+
+    code, said = renew()
+    assert code == 0, said
+    second = certificate_in(tmp_path)
+    assert second.public_key() != first.public_key()
+    why = server.json("why", f"{second.serial_number:x}")
+    assert why[-1]["attestation"]["status"] == "affirming"
+    assert {one["operation"] for one in why} == {"simplereenroll"}
+    device = devices[which].tpm
     device.extend(4, bytes(range(32)))
-    code, said = client("b", tmp_path, *options)
+    code, said = renew()
     value = device.registers("sha256:4")[0].hex()
-    devices["b"].reboot()
+    devices[which].reboot()
     assert code == 1
-    assert "403" in said
-    assert "tpm2-quote.pcr" in said
+    assert "simplereenroll: 403 tpm2-quote.pcr" in said
     assert "PCR" not in said
     assert value not in said
-    why = server.run("why", re.search(r"d_[0-9a-z]+", said)[0])
-    assert "tpm2-quote.pcr" in why
-    assert client("b", tmp_path, *options)[0] == 0
+    why = server.run("why", re.search(r"d_[0-9a-z]+", said)[0], "-o", "json")
+    assert f"PCR 4 {value}" in why
+    assert renew()[0] == 0
+
+
+def test_without_the_tpm_its_certificate_is_of_no_use(client, devices, tmp_path):
+    """The key is in `a`; `b` signs the handshake with a key of its own."""
+    options = ("--endorsement", "rsa", "--name", "moved")
+    assert client("a", tmp_path, *options)[0] == 0
+    key = devices["b"].tpm.key(devices["b"].tpm.storage_key())
+    (tmp_path / "handle").write_text(f"0x{key.handle:08x}")
+    code, said = client("b", tmp_path, "--endorsement", "ecc", "--renew", "--name", "moved")
+    assert code != 0
+    assert "certificate.pem" not in said
