@@ -84,8 +84,11 @@ def publish(
     """
 
     async def work() -> list[dict[str, Any]]:
+        from est_server.app.clock import system_clock
+
         async with opened(config) as (configuration, ledger):
             crls = await _open(configuration, ledger, ca)
+            await ledger.audit.note("crl-publish", {"ca": ca or "all"}, at=system_clock())
             return [crl_dict(crl) for crl in await _publish(crls)]
 
     show_list(output, asyncio.run(work()), _COLUMNS)

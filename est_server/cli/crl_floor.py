@@ -40,7 +40,11 @@ def floor(
         raise typer.BadParameter("write a CRL number, like 4711 or 0x1267", param_hint="NUMBER")
 
     async def work() -> list[dict[str, Any]]:
+        from est_server.app.clock import system_clock
+
         async with opened(config) as (_, ledger):
+            facts = {"ca": ca, "number": str(least)}
+            await ledger.audit.note("crl-floor", facts, at=system_clock())
             return await _raise(ledger, ca, least)
 
     show_list(output, asyncio.run(work()), ("ca", "shard", "floor"))

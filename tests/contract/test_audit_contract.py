@@ -10,7 +10,7 @@ from audit_world import KEY, ORIGIN, check, extend, fill, leaves, signer
 from ledger_world import NOW, any_key, issue, reservation
 
 from est_server.audit.checkpoint import check_note, note_hash
-from est_server.audit.tiles import range_root, tiles_of
+from est_server.audit.tiles import TileName, range_root, tiles_of
 from est_server.audit.tree import (
     Range,
     check_consistency,
@@ -20,7 +20,8 @@ from est_server.audit.tree import (
     leaf_hash,
 )
 from est_server.errors import BackendUnavailable, Conflict
-from est_server.storage.audit_statements import GROW_TILE, TILE
+from est_server.storage.audit import _keep, _place
+from est_server.storage.audit_statements import GROW_TILE, TILE, WAITING
 
 ACTS = """\
 log-began            db upgrade  certificates credentials decisions device_keys devices \
@@ -213,3 +214,18 @@ async def test_a_damaged_tree_stops_the_log_and_nothing_else(ledger):
 
 def first(db):
     return bytes(db.find(TILE, {"of_level": 0, "of_place": 0})[0])
+
+
+async def test_a_leaf_gets_one_place(ledger):
+    """What a sequencer that comes late would do: the database refuses, not only the lock."""
+    await ledger.audit.note("test", {}, at=NOW)
+    waiting = await ledger.audit.reads.all(WAITING, {"after": -1, "most": 10})
+    await extend(ledger)
+    for work in (
+        lambda db: _place(db, waiting, 50),
+        lambda db: _keep(db, TileName(0, 0), b"", b"x" * 32),
+    ):
+        with pytest.raises(Conflict) as caught:
+            await ledger.audit.writer.run(work)
+        assert caught.value.rule == "audit.sequenced"
+    assert (await check(ledger)).findings == []

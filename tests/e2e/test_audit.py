@@ -344,3 +344,50 @@ def test_without_a_key(site, tmp_path):
     found = audit(server, "verify")
     assert (found["ok"], found["signed"], found["checkpoints"]) == (True, True, 1)
     assert refused(server, "init") == "system"
+
+
+def doctor(server):
+    done = CliRunner().invoke(app, ["doctor", "-c", str(server.config), "-o", "json"])
+    return [
+        (one["status"], one["detail"]) for one in json.loads(done.stdout) if one["check"] == "audit"
+    ]
+
+
+def test_doctor(site, tmp_path):
+    server = copied(site, tmp_path)
+    audit(server, "checkpoint")
+    (unanchored, standing) = doctor(server)
+    assert unanchored[0] == "warn"
+    assert standing[0] == "ok"
+    assert "checkpoint of" in standing[1]
+    text = server.config.read_text()
+    server.config.write_text(f"{text}  anchor: {{file: anchored}}\n")
+    assert [status for status, _ in doctor(server)] == ["ok"]
+    server.config.write_text(text.replace("origin: localhost/audit", "origin: other/audit"))
+    assert [status for status, _ in doctor(server)] == ["warn", "fail"]
+    server.config.write_text(text)
+    (server.directory / "secrets" / "audit.pass").write_text("wrong")
+    ((status, detail),) = doctor(server)
+    assert (status, "under this passphrase" in detail) == ("fail", True)
+    server.config.write_text(text[: text.index("audit:")])
+    ((status, detail),) = doctor(server)
+    assert (status, "nobody signs" in detail) == ("warn", True)
+
+
+def test_another_key_is_told(site, tmp_path):
+    """A key that was replaced is not believed until it is named."""
+    server = copied(site, tmp_path)
+    audit(server, "checkpoint")
+    former = server.directory / "former.pub"
+    (server.directory / "keys" / "audit.pub").rename(former)
+    (server.directory / "keys" / "audit.key").unlink()
+    (server.directory / "secrets" / "audit.pass").unlink()
+    audit(server, "init")
+    rules = {one["rule"] for one in audit(server, "verify", code=1)["findings"]}
+    assert "audit.checkpoint.signature" in rules
+    assert ("fail", "the checkpoint") in [(one, two[:14]) for one, two in doctor(server)]
+    text = server.config.read_text()
+    server.config.write_text(text.replace("audit:\n", "audit:\n  former_keys: [former.pub]\n", 1))
+    assert audit(server, "verify")["ok"]
+    by_former = audit(server, "verify", "--key", str(former))
+    assert by_former["ok"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -16,6 +17,7 @@ from est_server.audit.checkpoint import (
     FIRST,
     Checkpoint,
     check_note,
+    find_notes,
     note_hash,
     read_note,
     signed_note,
@@ -121,3 +123,42 @@ def test_another_key_is_refused():
 def test_raises_nothing_else(text):
     with suppress(Malformed):
         check_note(text, KEY.public_key())
+
+
+def logged(checkpoint):
+    text = b64encode(signed(checkpoint).encode()).decode()
+    return f"<109>1 2026-11-24T12:00:00Z pki est-server 7 audit - checkpoint size=1 note={text}"
+
+
+def test_anchors_are_read():
+    other = replace(SOME, size=9)
+    wanted = {7: signed(SOME), 9: signed(other)}
+    assert find_notes(f"{signed(SOME)}\n{signed(other)}\n") == wanted
+    assert find_notes(signed(SOME) + signed(other) + signed(SOME)) == wanted
+    assert find_notes(f"boot\n{logged(SOME)}\nmore\n{logged(other)}\n") == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "something else",
+        signed(SOME) + "something else",
+        signed(SOME)[:-5],
+        signed(SOME) + signed(replace(SOME, root=bytes(32))),
+        logged(SOME)[:-9],
+        "note=!",
+        "note=AAAA",
+    ],
+)
+def test_what_is_no_anchor_is_refused(text):
+    with pytest.raises(Malformed):
+        find_notes(text)
+
+
+@given(st.text())
+def test_anchors_raise_nothing_else(text):
+    for found in (text, signed(SOME) + text, f"note={text}"):
+        with suppress(Malformed):
+            find_notes(found)

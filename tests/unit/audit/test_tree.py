@@ -235,6 +235,10 @@ def test_what_is_not_there_is_refused():
             tree.check_consistency(first, mth(leaves[:3]), second, root, subproof(3, leaves, True))
     with pytest.raises(Malformed):
         tree.check_consistency(3, mth(leaves[:2]), 3, mth(leaves[:3]), [])
+    with pytest.raises(Malformed):  # a node is no leaf
+        tree.check_inclusion(root, 0, 5, [], root)
+    with pytest.raises(Malformed):
+        tree.check_consistency(4, root, 5, root, [])
     for wanted in ((5, 5), (-1, 5)):
         with pytest.raises(ValueError, match="no leaf"):
             tree.inclusion_ranges(*wanted)
