@@ -132,8 +132,8 @@ def show_(
     One at a CA is shown with what is known and what a person can do about it.
 
     JSON: as list, with "gates" and "plan" of the decision that made it wait; at a CA also with
-    "ca", "certificates": serial numbers of what it made and nobody may have, "next_attempt": when
-    the server asks again by itself, and "can": commands.
+    "ca", "ticket": what the CA calls the order, "certificates": serial numbers of what it made and
+    nobody may have, "next_attempt": when the server asks again by itself, and "can": commands.
 
     Example: est-server request show r_06h0…
     """

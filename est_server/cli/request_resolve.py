@@ -30,6 +30,7 @@ async def at_ca(ledger: Ledger, request_id: str) -> dict[str, Any]:
         can = [f"{command} --recheck", f"{command} --certificate FILE", *can]
     return {
         "ca": None if request is None else request.ca,
+        "ticket": None if order is None else order.ticket,
         "certificates": [] if made is None else [f"{made.serial_number:x}"],
         "next_attempt": iso(next_at),
         "can": can,
@@ -54,9 +55,9 @@ def resolve(
 ) -> None:
     """Settle a request whose outcome at its CA is unknown.
 
-    Look for its token (the request's id) or its key at the CA first. With --certificate the device
-    gets it at its next request; with --not-issued the device's next request is a new one. Exit code
-    1 if --recheck can't tell. JSON: {"request", "state"}.
+    Look for its ticket, its token (the request's id) or its key at the CA first. With --certificate
+    the device gets it at its next request; with --not-issued the device's next request is a new
+    one. Exit code 1 if --recheck can't tell. JSON: {"request", "state"}.
 
     Example: est-server request resolve r_06h0… --certificate found.pem
     """

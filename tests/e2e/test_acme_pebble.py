@@ -175,6 +175,8 @@ def test_a_ca_that_is_killed_and_comes_back_as_another_one(need, tmp_path):
             until(lambda: asyncio.run(site.enroll(body, site.server.root))[0] == 502)
             # the account was opened again; who signs now is nobody that the operator knows
             [parked] = site.server.json("request", "list", "--state", "parked")
+            shown = site.server.json("request", "show", parked["request"])
+            assert shown["ticket"].startswith(pebble.directory.removesuffix("/dir"))
             site.server.run("request", "resolve", parked["request"], "--not-issued")
         with serving(site.server):  # with its new root in the file
             status, said, _ = asyncio.run(site.enroll(body, site.server.root))
