@@ -7,7 +7,7 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2 \
 	libtpm2-pkcs11-1 opensc pebble
 
-PACKAGES += haproxy redis-server
+PACKAGES += haproxy redis-server postgresql pgbouncer
 
 .PHONY: ca-kills ca-table run test lint interop conformance bench fuzz fuzz-attestation chaos bulk propagation peers slow clean
 
@@ -96,7 +96,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[acme,attestation,aws,gcp,pkcs11,policy,timestamp]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[acme,attestation,aws,gcp,pkcs11,policy,postgres,timestamp]'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

@@ -16,7 +16,12 @@ from est_server.errors import BackendUnavailable
 from est_server.pki.path import PathValidator
 from est_server.profiles.profile import Issuer
 from est_server.rollover.publication import issuing_name
-from est_server.storage import open_ephemeral, open_ledger, open_ledger_to_read, sqlite_path
+from est_server.storage import (
+    ledger_place,
+    open_ephemeral,
+    open_ledger,
+    open_ledger_to_read,
+)
 from est_server.storage.schema import schema_status, upgrade_schema
 from est_server.web.ocsp import PATH as OCSP_PATH
 
@@ -142,10 +147,9 @@ def ledger_to_read(configuration: Configuration) -> Ledger:
     Raises:
         BackendUnavailable: ``ledger.schema``, ``ledger.unavailable``.
     """
-    state = configuration.server.state
-    path = sqlite_path(state.ledger, configuration.base)
-    _require(schema_status(path, read_only=True))
-    return open_ledger_to_read(state.ledger, configuration.base)
+    place = ledger_place(configuration.server.state, configuration.base)
+    _require(schema_status(place, read_only=True))
+    return open_ledger_to_read(place)
 
 
 def ready_ledger(
@@ -162,9 +166,9 @@ def ready_ledger(
     Raises:
         BackendUnavailable: ``ledger.schema``; the hint names the command.
     """
-    path = sqlite_path(configuration.server.state.ledger, configuration.base)
-    _require(upgrade_schema(path) if migrate else schema_status(path))
-    return open_ledger(configuration.server.state.ledger, configuration.base, node, actor)
+    place = ledger_place(configuration.server.state, configuration.base)
+    _require(upgrade_schema(place) if migrate else schema_status(place))
+    return open_ledger(place, node, actor)
 
 
 def _require(status: SchemaStatus) -> None:

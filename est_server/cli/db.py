@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,18 +13,21 @@ from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption
 from est_server.cli.output import show
 
+if TYPE_CHECKING:
+    from est_server.storage import LedgerPlace
+
 app = command_group("The ledger: upgrade, status, backup, restore, prune.")
 app.command("backup")(db_restore.backup)
 app.command("restore")(db_restore.restore)
 app.command("prune")(db_prune.prune)
 
 
-def _ledger_path(config: Path) -> Path:
+def _place(config: Path) -> LedgerPlace:
     from est_server.config.configuration import load
-    from est_server.storage import sqlite_path
+    from est_server.storage import ledger_place
 
     configuration = load(config)
-    return sqlite_path(configuration.server.state.ledger, configuration.base)
+    return ledger_place(configuration.server.state, configuration.base)
 
 
 @app.command()
@@ -34,7 +38,7 @@ def upgrade(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") 
     """
     from est_server.storage.schema import upgrade_schema
 
-    found = upgrade_schema(_ledger_path(config))
+    found = upgrade_schema(_place(config))
     show(output, {"current": found.current, "head": found.head})
 
 
@@ -46,6 +50,6 @@ def status(config: ConfigOption = SERVER_YAML, output: OutputOption = "table") -
     """
     from est_server.storage.schema import schema_status
 
-    found = schema_status(_ledger_path(config))
+    found = schema_status(_place(config))
     show(output, {"current": found.current, "head": found.head, "ready": found.ready})
     raise typer.Exit(OK if found.ready else REFUSED)

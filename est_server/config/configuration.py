@@ -24,7 +24,13 @@ from est_server.config.policy_files import (
 from est_server.config.profile_files import read_profiles
 from est_server.config.roles import EVERYTHING
 from est_server.config.server import ServerModel
-from est_server.config.server_file import check_listeners, check_secrets, read_cas, read_trust
+from est_server.config.server_file import (
+    check_listeners,
+    check_secrets,
+    check_state,
+    read_cas,
+    read_trust,
+)
 from est_server.errors import ConfigurationError, Problem
 from est_server.profiles.profile import Profile
 
@@ -175,6 +181,7 @@ def load(
     if content is not None:
         check_secrets(files, document, content, cas, roles)
         check_listeners(files, document, content, roles)
+        check_state(files, document, content)
         files.extend(check_crl_names(document, content.model))
     trust = read_trust(files, document)
     # 3 the policies and the profiles

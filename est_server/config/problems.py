@@ -87,6 +87,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "W241": "a profile refuses the anchors of a trust store that it names",
         "W260": "an OCSP responder lives hardly longer than its answers",
         "W261": "OCSP is set up and nobody can ask",
+        "W280": "what the ledger holds can be read on its way to the database",
+        "W281": "settings of PostgreSQL for a ledger that is a file",
         "W301": "a listener's address changes at the next start, not at a reload",
         "W302": "CAs change at the next start, not at a reload",
         "W303": "the state's place changes at the next start, not at a reload",

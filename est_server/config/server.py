@@ -29,6 +29,7 @@ from est_server.config.compact import Compact
 from est_server.config.crl import Crl
 from est_server.config.ocsp import Ocsp
 from est_server.config.retention import Retention
+from est_server.config.state import State
 from est_server.ports.ephemeral import Budget
 from est_server.ports.scalars import Duration, Strict, duration_text
 from est_server.ports.secret import Secret
@@ -62,12 +63,6 @@ def _rate(value: Any) -> Budget:
     if match is None or not int(match[1]) or not int(match[2]):
         raise ValueError("not a rate: attempts in a time (s, m, h, d), like 10/5m")
     return Budget(int(match[1]), int(match[2]) * _SECONDS[match[3]])
-
-
-def _without_password(value: str) -> str:
-    if "@" in value:
-        raise ValueError("no user and no password here: ephemeral_password names where it is")
-    return value
 
 
 def rate_text(value: Budget) -> str:
@@ -222,26 +217,6 @@ class Ca(BaseModel):
     compact: Compact | None = Field(default=None, description="absent: no compact sets")
     ocsp: Ocsp | None = Field(
         default=None, description="absent: answers with the defaults if the CA's key is local"
-    )
-
-
-class State(Strict):
-    """Where state is kept, by URL."""
-
-    ledger: str = Field(
-        default="sqlite:///state/ledger.db",
-        pattern=r"^sqlite:///.+$",
-        description="what may never be lost: sqlite:///FILE",
-    )
-    ephemeral: Annotated[str, AfterValidator(_without_password)] = Field(
-        default="memory:",
-        pattern=r"^(memory:|rediss?://[^/]+(/[0-9]+)?|unix:///.+)$",
-        description="what may be lost, counts of failed attempts and wake-ups: memory: for each "
-        "process its own, or one Redis for all: redis://HOST:PORT/0, rediss:// with TLS, "
-        "unix:///PATH",
-    )
-    ephemeral_password: Secret | None = Field(
-        default=None, description="of Redis; absent: it asks for none"
     )
 
 

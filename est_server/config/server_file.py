@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from est_server.config.backends import BackendUnusableError, find_backend
@@ -11,6 +12,7 @@ from est_server.config.secrets import check_secret, secrets_in
 from est_server.config.server import Ca
 from est_server.config.system_trust import SYSTEM, system_trust_store
 from est_server.config.validate import validate_data
+from est_server.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -103,6 +105,33 @@ def check_listeners(
         if data is not None:
             _, problems = read_certificates(data, str(path))
             files.extend(problems)
+
+
+def check_state(files: Files, document: Document, server: Content[ServerModel]) -> None:
+    """Note a database that can't be used from here, or whose connections others can read."""
+    state, at = server.model.state, document.value("state", "ledger")
+    if not server.tells(("state", "ledger")) or not server.tells(("state", "postgres")):
+        return
+    if state.in_a_file:
+        if "postgres" in section(document, "state"):
+            text = "state.postgres: the ledger is a file"
+            where = document.key("state", "postgres")
+            files.extend([Problem(where, "W281", text, severity="warning")])
+        return
+    if find_spec("asyncpg") is None or find_spec("greenlet") is None:
+        hint = "pip install 'est-server[postgres]'"
+        files.error(at, "E209", "state.ledger: PostgreSQL needs asyncpg and greenlet", hint)
+    if state.readable_on_the_way:
+        text = "state.postgres.tls: off, and the database is on another machine"
+        where = document.value("state", "postgres", "tls")
+        hint = "give it a certificate, and name what it leads to in state.postgres.trust"
+        files.extend([Problem(where, "W280", text, hint, severity="warning")])
+    if state.postgres.trust is not None:
+        where = document.value("state", "postgres", "trust")
+        path = files.folder / state.postgres.trust
+        data = files.read(path, where, "state.postgres.trust: ")
+        if data is not None:
+            files.extend(read_certificates(data, str(path))[1])
 
 
 def read_trust(files: Files, document: Document) -> dict[str, TrustStore]:

@@ -8,9 +8,9 @@ does not learn whether its write happened; it happens whole or not at all.
 
 When the store can't be reached or is full, every method raises
 `BackendUnavailable("ledger.unavailable", …)` and what was being written is not there; a disk that
-failed in the middle of a commit may still show it, whole, after a restart. What the store can't
-keep exactly (text with a lone surrogate, a serial number of more than 20 octets) raises
-`Malformed("ledger.value", …)`, and a search for it finds nothing.
+failed, or a connection that was lost, in the middle of a commit may still show it, whole, later.
+What the store can't keep exactly (text with a lone surrogate, a serial number of more than 20
+octets) raises `Malformed("ledger.value", …)`, and a search for it finds nothing.
 
 All times are aware and in UTC, with the precision of a microsecond or better.
 """

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from est_server.errors import BackendUnavailable
 
+if TYPE_CHECKING:
+    from est_server.config.state import State
     from est_server.ports.ephemeral import Ephemeral
     from est_server.ports.ledger import Ledger
+    from est_server.storage.postgres_server import PostgresServer
+
+    LedgerPlace = Path | PostgresServer
+    """A file for SQLite, or a database of a PostgreSQL server."""
 
 SQLITE = "sqlite:///"
 MEMORY = "memory:"
@@ -19,46 +25,87 @@ def sqlite_path(url: str, base: Path) -> Path:
     """Return the file behind ``sqlite:///relative`` or ``sqlite:////absolute``.
 
     Raises:
-        ValueError: another kind of URL; the text names what is supported.
+        BackendUnavailable: ``ledger.engine``: the ledger is no file.
     """
-    if not url.startswith(SQLITE) or len(url) == len(SQLITE):
-        scheme = url.partition("://")[0]  # the rest may hold a password
-        raise ValueError(f"ledger {scheme!r}: use sqlite:///RELATIVE or sqlite:////ABSOLUTE/PATH")
+    if not url.startswith(SQLITE):
+        raise BackendUnavailable(
+            "ledger.engine",
+            "this command works on a ledger in a file",
+            hint="pg_dump copies one in PostgreSQL, pg_restore brings it back: docs/state.md",
+        )
     return base / url.removeprefix(SQLITE)
 
 
-def open_ledger_to_read(url: str, base: Path) -> Ledger:
-    """Return the ledger behind `url` so that nothing of it can be changed.
+def ledger_place(state: State, base: Path) -> LedgerPlace:
+    """Return where the ledger of a configuration is: a file, or a database of a server.
 
     Args:
-        url: from server.yaml.
+        state: from server.yaml.
         base: server.yaml's folder.
 
     Raises:
-        ValueError: as in `sqlite_path`.
-        BackendUnavailable: ``ledger.unavailable``: the file can't be opened.
+        BackendUnavailable: ``ledger.extra``: what PostgreSQL needs is not installed;
+            ``ledger.password``: it can't be read.
     """
-    from est_server.storage.sqlite import read_only_ledger  # noqa: PLC0415 - only what is used
+    if state.in_a_file:
+        return sqlite_path(state.ledger, base)
+    try:
+        from est_server.storage.postgres_server import PostgresServer  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise BackendUnavailable(
+            "ledger.extra",
+            f"state.ledger in server.yaml names PostgreSQL, and {error.name} is not installed",
+            hint="pip install 'est-server[postgres]'",
+        ) from error
+    settings = state.postgres
+    try:
+        password = None if settings.password is None else settings.password.read(base).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BackendUnavailable(
+            "ledger.password", "state.postgres.password can't be read", hint=str(error)
+        ) from error
+    return PostgresServer(
+        url=state.ledger,
+        password=password,
+        tls=settings.tls,
+        trust=None if settings.trust is None else base / settings.trust,
+        connections=settings.connections,
+    )
 
-    return read_only_ledger(sqlite_path(url, base))
 
-
-def open_ledger(url: str, base: Path, node: str = "", actor: str = "est-server") -> Ledger:
-    """Return the ledger behind `url`; its schema must be there already.
+def open_ledger(place: LedgerPlace, node: str = "", actor: str = "est-server") -> Ledger:
+    """Return the ledger at `place`; its schema must be there already.
 
     Args:
-        url: from server.yaml.
-        base: server.yaml's folder.
+        place: as `ledger_place` says.
         node: the server process whose reservations these will be; empty for a command.
         actor: whose acts these are in the audit log, where the acts themselves don't say.
 
     Raises:
-        ValueError: as in `sqlite_path`.
         BackendUnavailable: ``ledger.unavailable``: the file can't be opened.
     """
-    from est_server.storage.sqlite import SqliteLedger  # noqa: PLC0415 - only what is used loads
+    if isinstance(place, Path):
+        from est_server.storage.sqlite import SqliteLedger  # noqa: PLC0415 - only what is used
 
-    return SqliteLedger(sqlite_path(url, base), node, actor)
+        return SqliteLedger(place, node, actor)
+    from est_server.storage.postgres import PostgresLedger  # noqa: PLC0415 - only what is used
+
+    return PostgresLedger(place, node, actor)
+
+
+def open_ledger_to_read(place: LedgerPlace) -> Ledger:
+    """Return the ledger at `place` so that nothing of it can be changed.
+
+    Raises:
+        BackendUnavailable: ``ledger.unavailable``: the file can't be opened.
+    """
+    if isinstance(place, Path):
+        from est_server.storage.sqlite import read_only_ledger  # noqa: PLC0415 - only what is used
+
+        return read_only_ledger(place)
+    from est_server.storage.postgres import ledger_to_read  # noqa: PLC0415 - only what is used
+
+    return ledger_to_read(place)
 
 
 def open_ephemeral(url: str, password: str | None = None) -> Ephemeral:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     insert,
     literal_column,
+    null,
     select,
     text,
     update,
@@ -68,5 +69,5 @@ APPRAISALS = select(appraisals).order_by(_c.id.desc()).limit(_p("most")).offset(
 FORGET_EVIDENCE = (
     update(appraisals)
     .where(_c.evidence_until <= _p("now"), _c.evidence_until.is_not(None))
-    .values(evidence=_p("nothing"), evidence_until=_p("nothing"))
+    .values(evidence=null(), evidence_until=null())
 )

@@ -52,7 +52,7 @@ class SqlAppraisals:
         return [_appraisal(row) for row in found]
 
     async def forget_evidence(self, at: datetime) -> int:
-        values = {"now": rows.stamp(at), "nothing": None}
+        values = {"now": rows.stamp(at)}
         return await self._writer.run(lambda db: db.change(sql.FORGET_EVIDENCE, values))
 
 

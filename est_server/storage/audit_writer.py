@@ -40,13 +40,16 @@ class Recording:
         actor: whose act it is where its values don't say.
     """
 
-    __slots__ = ("_actor", "_again", "_at", "_default", "_rows", "column", "db", "find", "find_all")
+    __slots__ = (
+        "_actor", "_again", "_at", "_default", "_rows", "column", "db", "find", "find_all", "lock",
+    )  # fmt: skip
 
     def __init__(self, db: Transaction, actor: str) -> None:
         self.db = db
         self.find = db.find
         self.find_all = db.find_all
         self.column = db.column
+        self.lock = db.lock
         self._default = actor
         self._start()
 

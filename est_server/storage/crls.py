@@ -213,6 +213,7 @@ def _publish(
     check_fence(db, fence)
     first = lists[0][0]
     scope = {"of_ca": first.ca, "shard": first.shard}
+    db.lock(f"crl {first.ca} {first.shard}")
     row = db.find(sql.LAST_PUBLISHED, scope)
     if row is not None and int(row[0]) >= first.number:
         raise Conflict("crl.superseded", f"CRL {row[0]} of CA {first.ca} is published already")

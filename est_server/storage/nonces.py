@@ -10,6 +10,7 @@ from est_server.errors import Conflict
 from est_server.ports.nonces import Nonce, TakenNonce
 from est_server.storage import nonce_statements as sql
 from est_server.storage import rows
+from est_server.storage.transaction import Overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ class SqlNonces:
 
         def work(db: Transaction) -> None:
             before = rows.stamp(nonce.created_at - _REMEMBERED)
+            db.lock("nonces")
             db.change(sql.PURGE_NONCES, {"before": before})
             found = db.find(sql.OPEN_NONCES, {"now": now, "asking": nonce.client})
             if found is not None and (
@@ -88,8 +90,9 @@ class SqlNonces:
             again = row["used_by"] is not None
             if again and bytes(row["used_by"]) != presented.use:
                 raise Conflict("nonce.used", "the nonce was used before")
-            if not again:
-                db.change(sql.TAKE_NONCE, {"wanted": digest, "used": presented.use})
+            taken = {"wanted": digest, "used": presented.use}
+            if not again and not db.change(sql.TAKE_NONCE, taken):
+                raise Overtaken
             return TakenNonce(row["kept"], again)
 
         return await self._writer.run(work)

@@ -13,6 +13,7 @@ from est_server.ports.pending import TRANSITIONS, PendingRequest, ReviewQueue
 from est_server.storage import pending_statements as sql
 from est_server.storage import rows
 from est_server.storage.statements import ADD_DECISION
+from est_server.storage.transaction import Overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +63,8 @@ def _move(
         "pending": row["id"], "from_": row["state"], "to": target, "at": at,
         "for_request": request_id,
     }  # fmt: skip
-    db.change(sql.MOVE_PENDING, values)
+    if not db.change(sql.MOVE_PENDING, values):
+        raise Overtaken
 
 
 def _add(db: Transaction, record: PendingRequest, decision: DecisionRecord, most: int) -> None:
@@ -72,6 +74,7 @@ def _add(db: Transaction, record: PendingRequest, decision: DecisionRecord, most
         if row["state"] not in TRANSITIONS["expire"][0] or row["expires_at"] > at:
             raise _duplicate()
         _move(db, row, "expire", at, None)
+    db.lock(f"pending {record.identity}")
     counted = db.find(sql.PENDING_OF_IDENTITY, {"asker": record.identity})
     if counted is not None and counted["open"] >= most:
         raise Conflict("approval.too-many", f"{most} requests of this identity wait already")
@@ -98,7 +101,7 @@ def _review(
     db.change(sql.REVIEW_PENDING, {**values, "pending": pending_id, "stands_until": until})
     found = db.find(sql.PENDING, {"pending": pending_id})
     if found is None:
-        raise RuntimeError("a row vanished behind the write lock")
+        raise RuntimeError("a row vanished in the middle of a transaction")
     return _record(found)
 
 

@@ -109,7 +109,8 @@ def release(db: Transaction, orders: Sequence[Release]) -> list[RevocationEvent]
 
 
 def _next_sequence(db: Transaction) -> int:
-    """Return the next event's number; the write lock makes their order the order of commits."""
+    """Return the next event's number; the lock makes their order the order of commits."""
+    db.lock("revocation")
     row = db.find(sql.LAST_SEQUENCE, {})
     return 1 if row is None else int(row[0]) + 1
 

@@ -20,10 +20,13 @@ from sqlalchemy import (
 
 from est_server.storage.tables import metadata
 
+# an INTEGER is 64 bits wide in SQLite, and under that name alone its own key of a table
+SEQUENCE = BigInteger().with_variant(Integer(), "sqlite")
+
 revocation_events = Table(
     "revocation_events",
     metadata,
-    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", SEQUENCE, primary_key=True, autoincrement=False),
     Column("ca", Text, nullable=False),
     Column("serial_number", Text, nullable=False),
     Column("action", Text, nullable=False),
@@ -43,7 +46,7 @@ revocation_entries = Table(
     Column("crl_shard", Integer, nullable=False),
     Column("serial_number", Text, nullable=False),
     Column("not_after", BigInteger, nullable=False),
-    Column("sequence", Integer, nullable=False),
+    Column("sequence", SEQUENCE, nullable=False),
     Column("entry", LargeBinary),  # NULL once it is released
     PrimaryKeyConstraint("ca", "crl_shard", "serial_number"),
     Index("ix_revocation_entries_sequence", "ca", "sequence"),
@@ -55,7 +58,7 @@ blocked_keys = Table(
     "blocked_keys",
     metadata,
     Column("spki_sha256", LargeBinary, primary_key=True),
-    Column("sequence", Integer, nullable=False),
+    Column("sequence", SEQUENCE, nullable=False),
 )
 
 crl_scopes = Table(
@@ -80,9 +83,9 @@ crls = Table(
     Column("base_number", BigInteger),
     Column("this_update", BigInteger, nullable=False),
     Column("next_update", BigInteger, nullable=False),
-    Column("sequence", Integer, nullable=False),
+    Column("sequence", SEQUENCE, nullable=False),
     Column("expired_before", BigInteger, nullable=False),
-    Column("listed_up_to", Integer, nullable=False),
+    Column("listed_up_to", SEQUENCE, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("published_at", BigInteger, nullable=False),
     Column("der", LargeBinary),  # last, so that the rest is read without it; NULL once superseded

@@ -51,6 +51,9 @@ class SqliteConnection(sqlite3.Connection):
         query, picked = prepared(statement)
         return self.execute(query, picked(values)).fetchall()
 
+    def lock(self, name: str, /) -> None:
+        """Hold what the whole transaction holds: SQLite has one lock, and writers have it."""
+
     def column(
         self, statement: Executable, values: Mapping[str, Any], most: int, /
     ) -> Iterator[list[Any]]:

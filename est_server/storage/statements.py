@@ -130,7 +130,7 @@ ISSUED = (
         requests.c.created_at >= _p("since"),
     )
 )
-VALID = (  # certificates that an identity has, and those that are under way
+_VALID = (
     select(func.count())
     .select_from(certificates)
     .where(
@@ -140,7 +140,7 @@ VALID = (  # certificates that an identity has, and those that are under way
         certificates.c.not_after > _p("at"),
     )
 )
-UNDER_WAY = (
+_UNDER_WAY = (
     select(func.count())
     .select_from(requests)
     .where(
@@ -149,6 +149,8 @@ UNDER_WAY = (
         text("state IN ('reserved', 'waiting', 'parked')"),  # in the partial index's words
     )
 )
+# certificates that an identity has and those that are under way, as of one moment
+HELD = select(_VALID.scalar_subquery() + _UNDER_WAY.scalar_subquery())
 REQUEST_BY_KEY = select(requests).where(requests.c.idempotency_key == _p("key"))
 REQUEST = select(requests).where(requests.c.id == _p("request"))
 UNSETTLED = select(requests).where(requests.c.state == _RESERVED).order_by(requests.c.created_at)
@@ -199,7 +201,9 @@ DEVICE_FILTERS = {
 }
 DEVICES = select(devices).order_by(devices.c.id).limit(_p("most")).offset(_NONE)
 SET_DEVICE_STATE = (
-    update(devices).where(devices.c.id == _p("device")).values(state=_p("to"), updated_at=_p("at"))
+    update(devices)
+    .where(devices.c.id == _p("device"), devices.c.state == _p("from_"))
+    .values(state=_p("to"), updated_at=_p("at"))
 )
 
 # -- credentials -----------------------------------------------------------------------------------

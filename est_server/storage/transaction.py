@@ -3,6 +3,15 @@
 A part is a plain function that gets a `Transaction` and runs statements of this room, one after the
 other. It is written once; `sqlite` calls it with the driver's own connection, `postgres` in a
 greenlet above a driver that has to be awaited.
+
+What a part reads may change before it writes, where several write at once (READ COMMITTED). So:
+
+1. What must be unique is so by constraint. A part that looked before it wrote runs again when
+   another was faster, and finds the row then.
+2. A change that follows from what was read says so in its WHERE; a part that changed no row then
+   raises `Overtaken` or its own refusal.
+3. What is counted, or numbered in the order of commits, is behind `Transaction.lock`, taken before
+   it is read.
 """
 
 from __future__ import annotations
@@ -36,6 +45,10 @@ class UniqueBroken(Exception):
         self.columns = tuple(columns)
 
 
+class Overtaken(Exception):
+    """What a part read does not hold any more: it has to run again."""
+
+
 class Transaction(Protocol):
     """Runs the statements of one part of a transaction."""
 
@@ -53,6 +66,10 @@ class Transaction(Protocol):
 
     def find_all(self, statement: Executable, values: Mapping[str, Any], /) -> Sequence[Found]:
         """Return every row."""
+        ...
+
+    def lock(self, name: str, /) -> None:
+        """Wait until no other transaction holds the lock of that name, and hold it to the end."""
         ...
 
     def column(

@@ -8,7 +8,7 @@ from est_server.errors import Conflict, NotFound
 from est_server.storage import orders, pending, rows, supersession
 from est_server.storage import revocation_statements as revocation
 from est_server.storage import statements as sql
-from est_server.storage.transaction import UniqueBroken
+from est_server.storage.transaction import Overtaken, UniqueBroken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -83,8 +83,9 @@ def _require_no_more(db: Transaction, request: RequestRecord, others: int) -> No
         "profile": request.profile,
         "at": rows.stamp(request.created_at),
     }
-    counts = (db.find(statement, values) for statement in (sql.VALID, sql.UNDER_WAY))
-    if sum(0 if count is None else count[0] for count in counts) > others:
+    db.lock(f"certificates {request.profile} {request.identity}")
+    counted = db.find(sql.HELD, values)
+    if counted is not None and counted[0] > others:
         raise Conflict("request.overtaken", "another enrollment of the same device came first")
 
 
@@ -182,7 +183,9 @@ def set_device_state(
         raise NotFound("device.unknown", f"there is no device {device_id}")
     if row["state"] not in expected:
         raise Conflict("device.state", f"device {device_id} is {row['state']}")
-    db.change(sql.SET_DEVICE_STATE, {"device": device_id, "to": state, "at": at})
+    values = {"device": device_id, "from_": row["state"], "to": state, "at": at}
+    if not db.change(sql.SET_DEVICE_STATE, values):
+        raise Overtaken
 
 
 def add_credential(db: Transaction, credential: Credential) -> None:

@@ -152,7 +152,7 @@ def test_a_revoked_certificate_gets_nothing(lab, lab_server):
 
 async def revoke(server, certificate, reason) -> None:
     """Revoke a certificate, as another process beside the server would."""
-    ledger = open_ledger("sqlite:///state/ledger.db", server.directory)
+    ledger = open_ledger(server.directory / "state/ledger.db")
     now = datetime.now(UTC)  # noqa: TID251 - the server's clock is the machine's
     order = Revocation("issuing", certificate.serial_number, reason, now, "conformance")
     await ledger.revocations.revoke([order])

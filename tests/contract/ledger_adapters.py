@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+from postgres_server import new_ledger
+
+from est_server.storage import open_ledger
 from est_server.storage.schema import upgrade_schema
 from est_server.storage.sqlite import SqliteLedger
 
@@ -12,4 +16,11 @@ def sqlite(tmp_path):
     return lambda node="": SqliteLedger(path, node)
 
 
-LEDGERS = {"sqlite": sqlite}
+def postgres(_tmp_path):
+    place = new_ledger()
+    return lambda node="": open_ledger(place, node)
+
+
+LEDGERS = {"sqlite": sqlite, "postgres": postgres}
+HISTORIES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
+"""For tests that make a ledger for each of many examples."""

@@ -18,7 +18,7 @@ from compact_world import CompactWorld
 from crl_world import HOUR, SECOND, CrlWorld, broken
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from ledger_adapters import LEDGERS
+from ledger_adapters import HISTORIES, LEDGERS
 from ledger_world import any_key, issue, reservation
 
 from est_server.errors import BackendUnavailable, Conflict
@@ -244,7 +244,7 @@ STEPS = st.one_of(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("adapter", LEDGERS)
+@pytest.mark.parametrize("adapter", HISTORIES)
 @settings(
     max_examples=40,
     deadline=None,

@@ -12,7 +12,7 @@ import pytest
 from crl_world import HOUR, SECOND, CrlWorld, applied, listed
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from ledger_adapters import LEDGERS
+from ledger_adapters import HISTORIES, LEDGERS
 
 from est_server.errors import Conflict
 from est_server.revocation.planning import CrlTimes
@@ -75,7 +75,7 @@ ENDED = [("revoke", 1, "superseded"), ("publish",), WAIT, WAIT]
 RELEASED = [("revoke", 1, "certificateHold"), ("publish",), ("release", 1)]
 
 
-@pytest.mark.parametrize("adapter", LEDGERS)
+@pytest.mark.parametrize("adapter", HISTORIES)
 @example(ENDED, [6] * 6, timedelta(0), 0, False)  # dropped from a list while others still have it
 @example(RELEASED, [40] * 6, timedelta(0), 2, False)
 @example(ENDED[:3], [-1] * 6, timedelta(0), 0, False)  # revoked after its end, and shown once

@@ -267,6 +267,7 @@ def unfetchable(world: World) -> Position:
 
 SAN = "subject_alternative_names: "
 WHEN = "when: device.id == request.key"
+REMOTE = 'ledger: "postgresql://est@db.example.net/est"'
 MISTAKES = [
     ("E100", change(DEVICE, "[EC-P256]", "*x.y", ".y")),
     ("E101", add(DEVICE, "ca: x\n", "ca:", 2)),
@@ -279,6 +280,13 @@ MISTAKES = [
     ("E104", add("server.yaml", "limits: {body_timeout: 2h}\n", "2h")),
     ("E104", add("server.yaml", "limits: {idempotency_window: 9999y}\n", "9999y")),
     ("E104", add("server.yaml", "state: {ledger: mysql://x}\n", "mysql")),
+    ("E104", add("server.yaml", 'state: {ledger: "postgresql://u:secret@h/d"}\n', '"postgresql')),
+    ("E104", add("server.yaml", 'state: {ledger: "postgresql://u@h"}\n', '"postgresql')),
+    ("E104", add("server.yaml", 'state: {ledger: "postgresql://u@h:0/d"}\n', '"postgresql')),
+    ("E104", add("server.yaml", 'state: {ledger: "postgresql://u@h/d?ssl=0"}\n', '"postgresql')),
+    ("W280", add("server.yaml", f"state: {{{REMOTE}, postgres: {{tls: false}}}}\n", "false")),
+    ("W281", add("server.yaml", "state: {postgres: {connections: 4}}\n", "postgres")),
+    ("E109", add("server.yaml", f"state: {{{REMOTE}, postgres: {{trust: no.pem}}}}\n", "no.pem")),
     ("E104", change("server.yaml", "{acme:", "{The Acme:", "The")),
     ("E105", add("server.yaml", "trsut: {}\n", "trsut")),
     ("E106", change(DEVICE, "{lifetime: 90d}", "{}", "certificate")),

@@ -10,6 +10,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.add_column("certificates", sa.Column("invalidity_date", sa.BigInteger(), nullable=True))
@@ -19,7 +21,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "revocation_events",
-        sa.Column("sequence", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sequence", SEQUENCE, autoincrement=False, nullable=False),
         sa.Column("ca", sa.Text(), nullable=False),
         sa.Column("serial_number", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
@@ -43,7 +45,7 @@ def upgrade() -> None:
         sa.Column("crl_shard", sa.Integer(), nullable=False),
         sa.Column("serial_number", sa.Text(), nullable=False),
         sa.Column("not_after", sa.BigInteger(), nullable=False),
-        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("sequence", SEQUENCE, nullable=False),
         sa.Column("entry", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint(
             "ca", "crl_shard", "serial_number", name=op.f("pk_revocation_entries")
@@ -59,6 +61,6 @@ def upgrade() -> None:
     op.create_table(
         "blocked_keys",
         sa.Column("spki_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("sequence", SEQUENCE, nullable=False),
         sa.PrimaryKeyConstraint("spki_sha256", name=op.f("pk_blocked_keys")),
     )

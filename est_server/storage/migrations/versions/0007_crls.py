@@ -10,6 +10,8 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
+SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -30,9 +32,9 @@ def upgrade() -> None:
         sa.Column("base_number", sa.BigInteger(), nullable=True),
         sa.Column("this_update", sa.BigInteger(), nullable=False),
         sa.Column("next_update", sa.BigInteger(), nullable=False),
-        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("sequence", SEQUENCE, nullable=False),
         sa.Column("expired_before", sa.BigInteger(), nullable=False),
-        sa.Column("listed_up_to", sa.Integer(), nullable=False),
+        sa.Column("listed_up_to", SEQUENCE, nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("published_at", sa.BigInteger(), nullable=False),
         sa.Column("der", sa.LargeBinary(), nullable=True),
