@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
-    from est_server.app.restore import Report
+    from est_server.app.restoration import Report
     from est_server.ports.ledger import CertificateRecord, Ledger
 
 _PAGE = 1000
@@ -24,7 +24,7 @@ class Difference:
 
     same: int = 0
     issued_since: list[str] = field(default_factory=list)
-    revoked_since: list[str] = field(default_factory=list)
+    changed_since: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     invented: list[str] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
@@ -53,7 +53,14 @@ async def compare(
             found.invented.append(f"{other.serial_number:x}")
             other = await anext(theirs, None)
         elif one is not None and other is not None:
-            _same(found, one, other, since)
+            if _fixed(one) != _fixed(other):
+                found.altered.append(f"{one.serial_number:x}")
+            elif (one.status, one.revocation_reason) == (other.status, other.revocation_reason):
+                found.same += 1
+            elif await _since(live, one, since):
+                found.changed_since.append(f"{one.serial_number:x}")
+            else:
+                found.altered.append(f"{one.serial_number:x}")
             one, other = await anext(ours, None), await anext(theirs, None)
             seen(1)
     return found
@@ -64,11 +71,10 @@ def tell(found: Difference, report: Report) -> None:
     report.add("same", "ok", f"{found.same} certificates are as in the ledger in use")
     if found.issued_since:
         report.add("issued since", "ok", "the backup is older", found.issued_since)
-    if found.revoked_since:
-        report.add(
-            "revoked since", "attention", "after the backup, and in no list that was found",
-            found.revoked_since, "fetch the newest lists and pass them with --crl",
-        )  # fmt: skip
+    if found.changed_since:
+        detail = "revoked, held or released after the backup, as nothing that was found tells"
+        then = "the newest lists (--crl) or the exported log (--audit) tell it"
+        report.add("changed since", "attention", detail, found.changed_since, then)
     for what, detail, serials in (
         ("lost", "are in the ledger in use, are older than the backup, and not in it", found.lost),
         ("invented", "are in the backup, and not in the ledger in use", found.invented),
@@ -78,20 +84,17 @@ def tell(found: Difference, report: Report) -> None:
             report.add(what, "unexplained", detail, serials)
 
 
-def _same(
-    found: Difference, one: CertificateRecord, other: CertificateRecord, since: datetime
-) -> None:
-    fixed = (one.der, one.subject, one.identity, one.profile, one.request_id, one.not_after)
-    if fixed != (
-        other.der, other.subject, other.identity, other.profile, other.request_id, other.not_after
-    ):  # fmt: skip
-        found.altered.append(f"{one.serial_number:x}")
-    elif (one.status, one.revocation_reason) == (other.status, other.revocation_reason):
-        found.same += 1
-    elif one.revoked_at is not None and one.revoked_at > since:
-        found.revoked_since.append(f"{one.serial_number:x}")
-    else:
-        found.altered.append(f"{one.serial_number:x}")
+def _fixed(record: CertificateRecord) -> tuple[object, ...]:
+    return (
+        record.der, record.subject, record.identity, record.profile, record.request_id,
+        record.not_after,
+    )  # fmt: skip
+
+
+async def _since(live: Ledger, record: CertificateRecord, since: datetime) -> bool:
+    """Tell whether a certificate had an event after the backup, which explains another status."""
+    events = await live.revocations.events(serial_number=record.serial_number)
+    return any(event.ca == record.ca and event.at > since for event in events)
 
 
 def _place(record: CertificateRecord) -> tuple[datetime, str]:

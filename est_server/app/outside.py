@@ -1,10 +1,13 @@
-"""What is known of a CA's revocations outside its ledger: lists that were published."""
+"""What is known outside a ledger: lists that were published, and its audit log, exported."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+from est_server.audit.leaf import decode_leaf
 from est_server.errors import Malformed
 from est_server.ports.crl import COMPLETE
 from est_server.revocation.checker import check_outline
@@ -14,7 +17,6 @@ from est_server.wire.crl_reading import read_crl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from cryptography import x509
@@ -132,3 +134,56 @@ def _list(
                 raise Malformed(finding.rule, finding.message)
         return ListOutside(path, scope.ca, scope.shard, crl)
     raise Malformed("crl.issuer", "it is of no CA that this ledger knows")
+
+
+@dataclass(slots=True)
+class LogOutside:
+    """What the exported audit log tells of the time after a backup.
+
+    Attributes:
+        told: revocations, holds and releases, in order.
+        issued: serial numbers of certificates, with their devices or identities.
+        acts: how many of each kind there were.
+    """
+
+    told: list[Told] = field(default_factory=list)
+    issued: list[str] = field(default_factory=list)
+    acts: Counter[str] = field(default_factory=Counter)
+
+
+def read_log(leaves: Iterable[bytes]) -> LogOutside:
+    """Return what leaves tell that a backup does not have.
+
+    Raises:
+        Malformed: ``audit.leaf``.
+    """
+    found = LogOutside()
+    for data in leaves:
+        leaf = decode_leaf(data)
+        found.acts[leaf.act] += 1
+        for row in leaf.rows:
+            if row.digest is None:
+                continue
+            if row.table == "revocation_events":
+                found.told.append(_told(row.plain))
+            elif row.table == "certificates":
+                found.issued.append(f"{int(row.key[0], 16):x} ({leaf.actor})")
+    return found
+
+
+def _told(said: Mapping[str, Any]) -> Told:
+    moment = said.get("revoked_at", said["at"])
+    return Told(
+        ca=said["ca"],
+        serial_number=int(said["serial_number"], 16),
+        reason=REMOVED if said["action"] == "released" else said["reason"],
+        at=_time(moment),
+        invalidity_date=_time(said["invalidity_date"]) if "invalidity_date" in said else None,
+        source="the audit log",
+        actor=said.get("actor", ""),
+        note=said.get("note", ""),
+    )
+
+
+def _time(stamp: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stamp)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from est_server.ports.audit import AuditReader
 
-FORMAT = "est-server audit 1"
+
 _PAGE = 1000
 
 
@@ -73,6 +73,7 @@ async def _export(config: Path, out: Path, since: int) -> dict[str, Any]:
 
 
 def _lines(reader: AuditReader, since: int, size: int) -> Iterator[dict[str, Any]]:
+    from est_server.audit.exported import FORMAT
     from est_server.audit.tiles import range_root, tiles_of
     from est_server.audit.tree import Range, subtrees
     from est_server.errors import NotFound

@@ -18,7 +18,7 @@ from est_server.cli.output import iso, show, show_json, show_list
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from est_server.app.restore import Report, Restoration
+    from est_server.app.restoration import Report, Restoration
     from est_server.config.configuration import Configuration
 
 drills = command_group("Rehearsals of what must work on a bad day: restore.")
@@ -32,6 +32,10 @@ def _drills() -> None:
 Lists = Annotated[
     list[Path] | None,
     typer.Option("--crl", metavar="FILE", help="A list as published, DER; repeatable."),
+]
+ExportedLog = Annotated[
+    Path | None,
+    typer.Option("--audit", metavar="FILE", help="Of `audit export`, newer than the backup."),
 ]
 BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="Of `db backup`.")]
 
@@ -73,6 +77,7 @@ def backup(
 def restore(
     file: BackupFile,
     lists: Lists = None,
+    log: ExportedLog = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Move the ledger that is there aside.")
     ] = False,
@@ -81,9 +86,9 @@ def restore(
 ) -> None:
     """Bring the ledger back from a backup, with what published lists know beyond it.
 
-    No server may be running. Revocations since the backup are done again as lists tell them that
-    are in the directories of server.yaml, or given; what is not known is named. The numbers of the
-    next lists are above all that can be out there.
+    No server may be running. Revocations since the backup are done again as the exported audit log
+    tells them, and lists that are given or in the directories of server.yaml; what is not known is
+    named. The numbers of the next lists are above all that can be out there.
 
     JSON: {"made_at", "explained", "lines": [{"what", "level", "detail", "count", "named",
     "then"}]};
@@ -94,7 +99,7 @@ def restore(
     from est_server.app.restore import restore as bring_back
     from est_server.storage import sqlite_path
 
-    wanted = _wanted(config, file, lists)
+    wanted = _wanted(config, file, lists, log)
     ledger = sqlite_path(wanted.configuration.server.state.ledger, wanted.configuration.base)
     with _working("restoring"):
         report = bring_back(wanted, ledger, replace=replace)
@@ -105,6 +110,7 @@ def restore(
 def drill_restore(
     file: BackupFile,
     lists: Lists = None,
+    log: ExportedLog = None,
     config: ConfigOption = SERVER_YAML,
     output: OutputOption = "table",
 ) -> None:
@@ -113,7 +119,7 @@ def drill_restore(
     Changes nothing; servers go on working. JSON as of `db restore`; exit code 1 if anything is
     unexplained. Example: est-server drill restore /backup/ledger-2026-11-24.sqlite
     """
-    report = asyncio.run(_drill(_wanted(config, file, lists)))
+    report = asyncio.run(_drill(_wanted(config, file, lists, log)))
     _show(output, report)
     raise typer.Exit(OK if report.explained else REFUSED)
 
@@ -144,12 +150,12 @@ def _load(config: Path) -> Configuration:
     return load(config)
 
 
-def _wanted(config: Path, file: Path, lists: list[Path] | None) -> Restoration:
+def _wanted(config: Path, file: Path, lists: list[Path] | None, log: Path | None) -> Restoration:
     from est_server.app.clock import system_clock
-    from est_server.app.restore import Restoration
+    from est_server.app.restoration import Restoration
     from est_server.cli.operator import operator
 
-    return Restoration(_load(config), file, tuple(lists or ()), system_clock(), operator())
+    return Restoration(_load(config), file, tuple(lists or ()), log, system_clock(), operator())
 
 
 def _show(output: str, report: Report) -> None:

@@ -132,6 +132,39 @@ def test_a_lost_ledger_comes_back_with_what_its_lists_know(world, serve, tmp_pat
     assert revoked["reason"] == "keyCompromise"
 
 
+def test_the_exported_audit_log_tells_what_no_list_does(world, serve, tmp_path):
+    backup, log = tmp_path / "backup.sqlite", tmp_path / "audit.jsonl"
+    text = world.server.config.read_text()
+    world.server.config.write_text(text.replace("directory: public", "lifetime: 24h"))
+    with serve(world.server):
+        held, first, kept = world.devices(3)
+        world.revoke(held, "certificateHold")
+        world.server.run("db", "backup", str(backup))
+        world.server.run(
+            "cert", "revoke", f"{first:x}", "--reason", "superseded", "--note", "by its twin"
+        )
+        world.server.run("cert", "release", f"{held:x}")
+        [late] = world.devices()
+        world.revoke(late)
+    world.server.run("audit", "export", str(log))
+    code, report = world.try_("drill", "restore", str(backup))
+    assert line(report, "changed since", "attention")["named"] == [f"{first:x}", f"{held:x}"]
+    code, report = world.try_("db", "restore", str(backup), "--audit", str(log), "--replace")
+    assert code == 0
+    assert line(report, "revocations", "ok")["named"] == [f"{first:x}", f"{held:x}"]
+    assert line(report, "revocations", "attention")["named"] == [f"{late:x}"]
+    assert line(report, "certificates", "attention")["named"] == [f"{late:x} (tester)"]
+    [event] = world.server.json("cert", "show", f"{first:x}")["events"]
+    assert (event["reason"], event["note"]) == ("superseded", "by its twin")
+    assert (world.status(held), world.status(kept)) == ("good", "good")
+    with serve(world.server):
+        assert world.devices()
+    assert world.server.json("audit", "verify")["ok"]
+    log.write_text(log.read_text().replace("superseded", "unspecified"))
+    code, told = world.try_("db", "restore", str(backup), "--audit", str(log), "--replace")
+    assert (code, told["error"]) == (1, "audit.export")
+
+
 def test_a_drill_from_a_backup_under_load_has_nothing_unexplained(world, serve, tmp_path):
     backup = tmp_path / "backup.sqlite"
     with serve(world.server):
