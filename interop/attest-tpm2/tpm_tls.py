@@ -59,14 +59,12 @@ def connect(
     settings = HandshakeSettings()
     settings.minVersion = settings.maxVersion = VERSIONS[tls]
     settings.ecdsaSigHashes = ["sha256"]
+    settings.certificate_compression_send = []  # 0.8.2 compresses for servers that did not ask
     certificates = []
     for der in chain:
         certificates.append(X509())
         certificates[-1].parseBinary(bytearray(der))
     made = TLSConnection(socket.create_connection((host, port), timeout=60))
-    # 0.8.2 would send ChangeCipherSpec behind its certificate, not before (RFC 8446 D.4): OpenSSL
-    # refuses that, and is fine without
-    made._ccs_sent = True  # noqa: SLF001 - there is no setting
     subject = _named(host)
     sni = host if isinstance(subject, x509.DNSName) else None
     made.handshakeClientCert(X509CertChain(certificates), key, settings=settings, serverName=sni)
