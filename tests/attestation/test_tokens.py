@@ -18,6 +18,7 @@ from est_server.attestation.claims import claim_texts
 from est_server.attestation.eat import EatPolicy, EatToken
 from est_server.attestation.signed_manifest import ManifestPolicy, SignedManifest
 from est_server.ports.verifier import Evidence, EvidenceRefused, VerificationContext
+from est_server.wire.cbor import DEEPEST
 
 NOW = datetime(2026, 11, 24, 15, tzinfo=UTC)
 NONCE = bytes(range(32))
@@ -222,6 +223,12 @@ def test_deep_nesting():
     deep = b"\xd2" + b"\x81" * 20000 + b"\x00"
     assert refused(deep) == "cbor.encoding"
     assert refused(cose(DEVICE, deep)) == "cbor.encoding"
+    for levels, refusal in ((8, False), (DEEPEST + 1, True)):
+        claims = cbor2.dumps({**CWT, 275: 0})[:-1] + b"\x81" * levels + b"\x00"
+        if refusal:
+            assert refused(cose(DEVICE, claims)) == "cbor.encoding"
+        else:
+            assert verify(cose(DEVICE, claims)).fresh
 
 
 @attack(51)

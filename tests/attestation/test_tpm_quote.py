@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from attacks import attack
@@ -11,6 +12,7 @@ from event_logs import DRIVER_CONFIG, NO_ACTION, Log, booted, variable
 from pydantic import ValidationError
 from tpm_world import (
     CERTIFY,
+    NOW,
     QUOTE,
     SECRET,
     Device,
@@ -20,7 +22,11 @@ from tpm_world import (
     refused,
 )
 
+from est_server.attestation.appraise import Asked, Finding, appraise, matches
+from est_server.attestation.policy import Policy, PolicyModel, Rule
+from est_server.attestation.tpm2_certify import CertifyPolicy
 from est_server.attestation.tpm2_quote import QuotePolicy
+from est_server.attestation.tpm_policy import CertifySettings, QuoteSettings
 from est_server.errors import Malformed
 from est_server.ports.verifier import ChallengeContext, ChallengeRequest
 from est_server.wire.tcg_event_log import parse_event_log, replay, secure_boot
@@ -74,6 +80,32 @@ def test_the_ecc_device_quotes_too(b):
 def test_two_devices_have_nothing_in_common(a, b):
     quote = QUOTE.verify(b.quoted(), quote_context(b))
     assert not quote.platform & CERTIFY.verify(a.certified(), a.context()).platform
+
+
+@attack(74)
+def test_a_key_of_one_tpm_beside_the_registers_of_another(a, b):
+    """Each statement is good, with a nonce that its own TPM has opened."""
+    rules = [{"name": "key", "verifier": "c"}, {"name": "boot", "verifier": "q"}]
+    model = PolicyModel.model_validate({"version": "1", "rules": rules})
+    key = Rule(model.rules[0], CERTIFY, CertifySettings(), CertifyPolicy(), a.trust())
+    boot = Rule(model.rules[1], QUOTE, QuoteSettings(), QuotePolicy(), b.trust())
+    policy = Policy("both", "", model, (key, boot))
+
+    def appraised(quoting):
+        evidence = [
+            replace(one, statement_type=next(iter(rule.types)))
+            for one, rule in ((a.certified(), key), (quoting.quoted(), boot))
+        ]
+        contexts = (a.context(), quote_context(quoting))
+        findings = [
+            Finding(rule, one, rule.verifier.verify(one, context))
+            for (rule, one), context in zip(matches(policy, evidence), contexts, strict=True)
+        ]
+        return appraise(policy, evidence, findings, Asked(None, "device-1"), NOW)
+
+    assert appraised(a).status == "affirming"
+    found = appraised(b)
+    assert (found.status, found.code) == ("contraindicated", "attestation.platforms-differ")
 
 
 def test_the_device_is_told_what_to_quote(a, values):
