@@ -81,8 +81,12 @@ class AcmeOrders:
         self._session.path(url)
         if len(url) > _MOST_TICKET:
             raise self._remote.unavailable("ca.misconfigured", "the URL of the order is too long")
+        if order.status == "pending":
+            if missing := await self._missing(order):
+                raise self._not_authorized(missing)
+            order = self._read(Order, await self._post(url))  # a server may take a moment
         if order.status != "ready":
-            raise await self._not_authorized(order)
+            raise self._remote.unavailable("ca.unavailable", f"a new order is {order.status}")
         return url
 
     async def carry_out(self, url: str, csr: bytes) -> Sequence[x509.Certificate]:
@@ -94,24 +98,23 @@ class AcmeOrders:
             Pending: it has not decided.
         """
         order = self._read(Order, await self._post(url))
-        if order.status == "ready":
-            order = await self._finalize(order, url, csr)
+        answer = await self._finalize(order, csr) if order.status == "ready" else None
         try:
+            if order.status == "ready":
+                order = self._read(Order, answer or await self._post(url))
             return await self._outcome(order, url)
         except BackendUnavailable as error:
             error.nothing_issued = False  # it has the CSR by now
             raise
 
-    async def _finalize(self, order: Order, url: str, csr: bytes) -> Order:
+    async def _finalize(self, order: Order, csr: bytes) -> Answer | None:
+        """Hand over the CSR; None if somebody else was faster, or the order has ended."""
         try:
-            body = {"csr": base64url(csr)}
-            answer = await self._session.post(order.finalize, body)
+            return await self._session.post(order.finalize, {"csr": base64url(csr)})
         except AcmeProblemError as problem:
-            if problem.kind == "orderNotReady":  # somebody else was faster, or it has ended
-                answer = await self._post(url)
-            else:
-                raise failure(problem, self._remote, finalizing=True) from problem
-        return self._read(Order, answer)
+            if problem.kind == "orderNotReady":
+                return None
+            raise failure(problem, self._remote, finalizing=True) from problem
 
     async def _outcome(self, order: Order, url: str) -> Sequence[x509.Certificate]:
         loop = asyncio.get_running_loop()
@@ -134,7 +137,7 @@ class AcmeOrders:
                 text = problem_text(order.error or {})
                 raise refused(self._remote, f"the order is invalid: {text}")
             case "pending":
-                raise await self._not_authorized(order)
+                raise self._not_authorized(await self._missing(order))
         raise self._remote.unavailable("ca.no-answer", f"the order is {order.status}")
 
     async def _certificates(self, url: str) -> Sequence[x509.Certificate]:
@@ -146,10 +149,13 @@ class AcmeOrders:
             text = "its answer holds no certificate"
             raise self._remote.unavailable("ca.no-answer", text) from error
 
-    async def _not_authorized(self, order: Order) -> BackendRejected:
-        """Return the refusal of an order that waits for challenges, with the names."""
+    async def _missing(self, order: Order) -> list[str]:
+        """Return the names of an order that wait for challenges."""
         found = [self._read(Authorization, await self._post(url)) for url in order.authorizations]
-        names = ", ".join(sorted(one.identifier.value for one in found if one.status != "valid"))
+        return sorted(one.identifier.value for one in found if one.status != "valid")
+
+    def _not_authorized(self, missing: Sequence[str]) -> BackendRejected:
+        names = ", ".join(missing)
         return BackendRejected(
             "ca.not-authorized",
             f"the CA has not authorized {names or 'these names'}",

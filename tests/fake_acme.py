@@ -50,9 +50,11 @@ class FakeAcme:
         folder: its key, and a file for each certificate that it made or revoked.
         fault: what goes wrong with the next order when its CSR is handed over; see the worlds.
         says: the next problem of a resource: ``newOrder``, ``finalize``, ``revokeCert``, ``order``.
+        after: the same for another resource, once this one has been asked for.
         unauthorized: names that wait for challenges.
         reuses: whether a new order for the names of one that is ready is that one.
         stale: how many nonces are refused.
+        lags: whether a new order is shown as pending, although its names are authorized.
         nameless: whether the subjects of its certificates are empty.
         chain: what comes with a certificate.
         asked: payloads by resource.
@@ -61,10 +63,12 @@ class FakeAcme:
     folder: Path
     fault: str = ""
     says: dict[str, Said] = field(default_factory=dict)
+    after: dict[str, tuple[str, Said]] = field(default_factory=dict)
     unauthorized: set[str] = field(default_factory=set)
     reuses: bool = False
     stale: int = 0
     nameless: bool = False
+    lags: bool = False
     external: bool = False
     terms: str | None = None
     account_status: str = "valid"
@@ -182,6 +186,9 @@ class FakeAcme:
         assert signed.verify(key), "the signature is wrong"
         payload = json.loads(signed.payload) if signed.payload else None
         self.asked.append((resource, payload))
+        if resource in self.after:
+            name, said = self.after.pop(resource)
+            self.says[name] = said
         if (said := self.says.pop(resource, None)) is not None:
             raise said
         return payload, key
@@ -229,7 +236,8 @@ class FakeAcme:
             "finalize": f"{url}/finalize",
             "authorizations": [f"{self.url}/authz/{one}" for one in values],
         }
-        return web.json_response(self._shown(order), status=201, headers={"Location": url})
+        shown = self._shown(order) | ({"status": "pending"} if self.lags else {})
+        return web.json_response(shown, status=201, headers={"Location": url})
 
     async def _authorization(self, request):
         await self._payload(request, "authz")

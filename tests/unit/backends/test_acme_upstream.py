@@ -198,6 +198,18 @@ async def test_a_name_that_is_not_authorized_is_refused_by_name(fake, authority)
     assert "authorized" in refused.value.hint
 
 
+async def test_a_server_that_takes_a_moment_to_see_that_all_is_authorized(fake, authority):
+    fake.lags = True
+    assert await authority.issue(await ordered(authority)) in fake.certificates()
+
+
+async def test_an_order_that_is_not_ready_for_another_reason(fake, authority):
+    fake.lags = True
+    fake.says["order"] = Said("rateLimited")
+    error = await unavailable(authority.prepare(new_order(authority)))
+    assert error.rule == "ca.busy"
+
+
 async def test_authorizations_that_lapse_before_the_csr_is_handed_over(fake, authority):
     order = await ordered(authority)
     fake.orders[order.ticket]["status"] = "pending"
@@ -255,6 +267,14 @@ async def test_nobody_is_certain_once_the_csr_is_there(fake, authority, status):
         with pytest.raises(Pending):
             await authority.issue(order)
         assert (await unavailable(authority.find(order))).rule == "ca.pending"
+
+
+async def test_nobody_is_certain_when_somebody_else_was_faster(fake, authority):
+    order = await ordered(authority)
+    fake.says["finalize"] = Said("orderNotReady")
+    fake.after = {"finalize": ("order", Said("rateLimited"))}
+    error = await unavailable(authority.issue(order))
+    assert (error.rule, error.nothing_issued) == ("ca.busy", False)
 
 
 async def test_a_limit_before_the_csr_is_there_is_certain(fake, authority):
