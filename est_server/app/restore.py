@@ -9,22 +9,27 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from est_server import __version__
 from est_server.app.catching_up import catch_up
 from est_server.app.restoration import Report
 from est_server.errors import BackendUnavailable, Conflict
 from est_server.ports.ledger import NODE_ALIVE_FOR
-from est_server.storage.archive import unpack
+from est_server.storage.archive import remove, unpack
 from est_server.storage.crl_directory import sync_directory
+from est_server.storage.schema import schema_status
 from est_server.storage.sqlite import SqliteLedger
 from est_server.storage.sqlite_file import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from est_server.app.restoration import Restoration
+    from est_server.storage import LedgerPlace
+    from est_server.storage.postgres_server import PostgresServer
 
 
 async def rehearse(wanted: Restoration, scratch: Path) -> Report:
@@ -32,26 +37,29 @@ async def rehearse(wanted: Restoration, scratch: Path) -> Report:
     return await _prepare(wanted, scratch)
 
 
-def restore(wanted: Restoration, ledger: Path, *, replace: bool) -> Report:
+def restore(wanted: Restoration, place: LedgerPlace, *, replace: bool) -> Report:
     """Restore a ledger that nobody uses.
 
     Args:
         wanted: what.
-        ledger: its file, which may be there, or damaged, or not.
-        replace: whether one that is there may be moved aside.
+        place: of the ledger, which may be there, or damaged, or not.
+        replace: whether one that is there may be put aside.
 
     Raises:
         Conflict: ``restore.running``, ``restore.exists``.
-        Malformed: ``backup.file``.
+        Malformed: ``backup.file``, ``audit.export``.
         BackendUnavailable: ``backup.write``, ``ledger.unavailable``, ``ledger.schema``.
     """
+    if isinstance(place, Path):
+        return _restore_file(wanted, place, replace=replace)
+    return asyncio.run(_restore_database(wanted, place, replace=replace))
+
+
+def _restore_file(wanted: Restoration, ledger: Path, *, replace: bool) -> Report:
     if ledger.exists():
         _require_idle(ledger, wanted.now)
         if not replace:
-            raise Conflict(
-                "restore.exists", f"there is a ledger at {ledger}",
-                hint="--replace moves it aside and keeps it",
-            )  # fmt: skip
+            raise _there_is_one(ledger)
     fresh = ledger.with_name(f".{ledger.name}.restored")
     report = asyncio.run(_prepare(wanted, fresh))
     aside = _take_the_place(fresh, ledger, wanted.now)
@@ -60,20 +68,56 @@ def restore(wanted: Restoration, ledger: Path, *, replace: bool) -> Report:
     return report
 
 
-def _require_idle(ledger: Path, now: datetime) -> None:
-    alive = int((now - NODE_ALIVE_FOR).timestamp() * 1_000_000)
+async def _restore_database(
+    wanted: Restoration, server: PostgresServer, *, replace: bool
+) -> Report:
+    from est_server.storage import postgres_archive as database  # noqa: PLC0415 - an extra
+
+    base = wanted.configuration.base
+    aside = None
+    if schema_status(server).current is not None:
+        _require_nobody(await database.running(server, _alive_since(wanted.now)))
+        if not await database.is_empty(server):
+            if not replace:
+                raise _there_is_one(server)
+            aside = base / f"ledger.before-{wanted.now:%Y%m%dT%H%M%SZ}.sqlite"
+            await database.archive_postgres(server, aside, at=wanted.now, release=__version__)
+    fresh = base / ".ledger.restored"
     try:
-        with closing(connect(ledger)) as found:
-            rows = found.execute(
-                "SELECT pid, host FROM nodes WHERE seen_at > ?", (alive,)
-            ).fetchall()
-    except sqlite3.Error:
-        return  # damaged, or no ledger at all: that is what backups are for
-    for pid, host in rows:
+        report = await _prepare(wanted, fresh)
+        await database.load_postgres(fresh, server)
+    finally:
+        remove(fresh)
+    if aside is not None:
+        report.add("old ledger", "ok", f"kept as {aside}, a backup")
+    return report
+
+
+def _there_is_one(place: LedgerPlace) -> Conflict:
+    hint = "--replace puts it aside and keeps it"
+    return Conflict("restore.exists", f"there is a ledger at {place}", hint=hint)
+
+
+def _alive_since(now: datetime) -> int:
+    return int((now - NODE_ALIVE_FOR).timestamp() * 1_000_000)
+
+
+def _require_nobody(found: Sequence[tuple[int, str]]) -> None:
+    for pid, host in found:
         raise Conflict(
             "restore.running", f"a server is using the ledger: process {pid} on {host}",
             hint="stop every server, then restore",
         )  # fmt: skip
+
+
+def _require_idle(ledger: Path, now: datetime) -> None:
+    query = "SELECT pid, host FROM nodes WHERE seen_at > ?"
+    try:
+        with closing(connect(ledger)) as found:
+            rows = found.execute(query, (_alive_since(now),)).fetchall()
+    except sqlite3.Error:
+        return  # damaged, or no ledger at all: that is what backups are for
+    _require_nobody([(row["pid"], row["host"]) for row in rows])
 
 
 async def _prepare(wanted: Restoration, fresh: Path) -> Report:

@@ -55,13 +55,18 @@ def backup(
     """
     from est_server import __version__
     from est_server.app.clock import system_clock
-    from est_server.storage import sqlite_path
+    from est_server.storage import ledger_place
     from est_server.storage.archive import archive_sqlite
 
     configuration = _load(config)
-    ledger = sqlite_path(configuration.server.state.ledger, configuration.base)
+    place = ledger_place(configuration.server.state, configuration.base)
     with _working("copying the ledger"):
-        made = archive_sqlite(ledger, out, at=system_clock(), release=__version__)
+        if isinstance(place, Path):
+            made = archive_sqlite(place, out, at=system_clock(), release=__version__)
+        else:
+            from est_server.storage.postgres_archive import archive_postgres
+
+            made = asyncio.run(archive_postgres(place, out, at=system_clock(), release=__version__))
     show(
         output,
         {
@@ -97,12 +102,12 @@ def restore(
     Example: est-server db restore ledger.sqlite --crl issuing.crl --crl issuing-delta.crl --replace
     """
     from est_server.app.restore import restore as bring_back
-    from est_server.storage import sqlite_path
+    from est_server.storage import ledger_place
 
     wanted = _wanted(config, file, lists, log)
-    ledger = sqlite_path(wanted.configuration.server.state.ledger, wanted.configuration.base)
+    place = ledger_place(wanted.configuration.server.state, wanted.configuration.base)
     with _working("restoring"):
-        report = bring_back(wanted, ledger, replace=replace)
+        report = bring_back(wanted, place, replace=replace)
     _show(output, report)
 
 

@@ -21,21 +21,6 @@ MEMORY = "memory:"
 REDIS = ("redis", "rediss", "unix")
 
 
-def sqlite_path(url: str, base: Path) -> Path:
-    """Return the file behind ``sqlite:///relative`` or ``sqlite:////absolute``.
-
-    Raises:
-        BackendUnavailable: ``ledger.engine``: the ledger is no file.
-    """
-    if not url.startswith(SQLITE):
-        raise BackendUnavailable(
-            "ledger.engine",
-            "this command works on a ledger in a file",
-            hint="pg_dump copies one in PostgreSQL, pg_restore brings it back: docs/state.md",
-        )
-    return base / url.removeprefix(SQLITE)
-
-
 def ledger_place(state: State, base: Path) -> LedgerPlace:
     """Return where the ledger of a configuration is: a file, or a database of a server.
 
@@ -48,7 +33,7 @@ def ledger_place(state: State, base: Path) -> LedgerPlace:
             ``ledger.password``: it can't be read.
     """
     if state.in_a_file:
-        return sqlite_path(state.ledger, base)
+        return base / state.ledger.removeprefix(SQLITE)
     try:
         from est_server.storage.postgres_server import PostgresServer  # noqa: PLC0415 - an extra
     except ImportError as error:

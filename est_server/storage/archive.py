@@ -75,7 +75,7 @@ def archive_sqlite(ledger: Path, out: Path, *, at: datetime, release: str) -> Ar
             "backup.write", "the backup can't be written", hint=f"{out}: {error}"
         ) from error
     finally:
-        _remove(fresh)
+        remove(fresh)
 
 
 def beside(out: Path) -> Path:
@@ -87,7 +87,7 @@ def beside(out: Path) -> Path:
     if out.exists():
         raise Conflict("backup.exists", f"{out} exists", hint="a backup never replaces a file")
     fresh = out.with_name(f".{out.name}.new")
-    _remove(fresh)
+    remove(fresh)
     return fresh
 
 
@@ -150,7 +150,7 @@ def unpack(archive: Path, out: Path) -> Archive:
             ``backup.write``: no room.
     """
     found = read_archive(archive)
-    _remove(out)
+    remove(out)
     try:
         make_private(out)
         with closing(sqlite3.connect(f"{archive.absolute().as_uri()}?mode=ro", uri=True)) as source:
@@ -193,7 +193,8 @@ def _count(database: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a SQLite file with what lies beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).unlink()
