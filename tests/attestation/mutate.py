@@ -527,6 +527,7 @@ def red(mutation: Mutation) -> set[str]:
         )
     finally:
         path.write_text(before)
+    assert done.returncode in {0, 1}, done.stdout + done.stderr  # no other code is a test's
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
     return {name for name in wanted if any(f"::{name}" in line for line in failed)}
 

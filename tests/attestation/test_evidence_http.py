@@ -337,6 +337,7 @@ def test_a_policy_with_a_mistake_keeps_the_old_one(new_toy_server, plugin, tmp_p
         assert (svn(8), svn(9)) == (403, 200)
 
 
+@case(168)
 def test_a_policy_may_let_a_person_decide(toy_server, plugin, tmp_path_factory):
     queue = toy_asker(toy_server, tmp_path_factory, plugin, "1.2", "queue")
     key = new_key()
@@ -347,10 +348,13 @@ def test_a_policy_may_let_a_person_decide(toy_server, plugin, tmp_path_factory):
             csr = toy_csr(fresh(queue, connection), key, claims=claims)
             return send(queue, csr, connection)
 
-    assert ask(6).status == 202
+    first, again = ask(6), ask(6)
+    assert (first.status, again.status) == (202, 202)
+    assert first.get("Retry-After")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(plugin))
         (waiting,) = toy_server.json("request", "list")
+        assert not toy_server.json("why", waiting["request"])[0].get("serial")
         toy_server.run("request", "approve", waiting["request"])
         told = toy_server.json("why", waiting["request"])[0]
     assert told["attestation"]["status"] == "contraindicated"
