@@ -26,6 +26,8 @@ from hashlib import sha256
 from struct import pack
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from est_server.errors import Malformed
 
 if TYPE_CHECKING:
@@ -40,9 +42,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MARKS = re.compile(r"([0-9a-f]{4})*")
-_dumps = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +130,16 @@ def encode_leaf(leaf: Leaf) -> bytes:
     """Return the octets that the tree is made over.
 
     Raises:
-        UnicodeEncodeError: a text holds a lone surrogate.
+        ValueError: a text holds a lone surrogate.
     """
-    return _dumps(
+    return to_json(
         {
             "act": leaf.act,
             "actor": leaf.actor,
             "at": _time_text(leaf.at),
             "rows": [_row_json(row) for row in leaf.rows],
         }
-    ).encode()
+    )
 
 
 def decode_leaf(data: bytes) -> Leaf:
@@ -162,14 +161,16 @@ def decode_leaf(data: bytes) -> Leaf:
 
 
 def _row_json(row: LeafRow) -> dict[str, Any]:
-    found: dict[str, Any] = {"table": row.table, "key": row.key}
+    found: dict[str, Any] = {"key": row.key}  # in the order of the names: the encoder keeps it
     if row.digest is not None:
-        found["sha256"] = row.digest.hex()
         found["marks"] = row.marks
     if row.plain:
-        found["plain"] = dict(row.plain)
+        found["plain"] = dict(sorted(row.plain.items()))
     if row.removed:
         found["removed"] = True
+    if row.digest is not None:
+        found["sha256"] = row.digest.hex()
+    found["table"] = row.table
     return found
 
 

@@ -6,10 +6,11 @@ comes back is compared with it (`est_server.pki.check`).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
 
 from est_server.pki.names import general_name_text, name_text
 
@@ -110,4 +111,4 @@ class CertificatePlan:
 
     def as_json(self) -> str:
         """Return `as_dict` as one line of JSON."""
-        return json.dumps(self.as_dict(), separators=(",", ":"), ensure_ascii=False)
+        return to_json(self.as_dict()).decode()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from pydantic_core import to_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -196,8 +197,8 @@ def trace_json(
         }
         for gate in gates
     ]
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    text = to_json(content).decode()
     if attestation is None:
         return f'{{"gates":{text},"plan":{plan or "null"}}}'
-    result = json.dumps(attestation.as_dict(), separators=(",", ":"), ensure_ascii=False)
+    result = to_json(attestation.as_dict()).decode()
     return f'{{"gates":{text},"plan":{plan or "null"},"attestation":{result}}}'

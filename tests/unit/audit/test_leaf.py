@@ -52,6 +52,13 @@ def test_reads_what_it_writes(leaf):
     assert json.loads(data)["at"].endswith("Z")
 
 
+@given(LEAVES)
+def test_is_json_with_sorted_keys_and_nothing_between(leaf):
+    data = encode_leaf(leaf).decode()
+    again = json.dumps(json.loads(data), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    assert data == again
+
+
 def test_has_the_documented_form():
     digest, marks = digest_and_marks(["d_1", None, 7, b"csr", ""])
     assert digest == sha256(b"3,-,1,3,0\nd_17csr").digest()
