@@ -18,6 +18,7 @@ import bench_enroll
 import bench_ocsp
 import bench_pkcs11
 import bench_start
+import bench_workers
 from peers import REPOSITORY
 from report import show
 
@@ -29,6 +30,7 @@ BENCHES = {
     "ocsp": bench_ocsp.run,
     "pkcs11": bench_pkcs11.run,
     "start": bench_start.run,
+    "workers": bench_workers.run,
 }
 
 

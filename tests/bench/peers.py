@@ -92,9 +92,9 @@ def initialise(
 
 
 @contextmanager
-def est_server(directory: EstDirectory) -> Iterator[Served]:
-    """Serve `directory` until the block ends."""
-    command = [EST_SERVER, "serve", "-c", str(directory.config)]
+def est_server(directory: EstDirectory, *options: str) -> Iterator[Served]:
+    """Serve `directory` until the block ends, with further options of the command."""
+    command = [EST_SERVER, "serve", "-c", str(directory.config), *options]
     with _running(command, directory.path / "serve.log", directory.ready) as pid:
         yield Served(pid, directory.est)
 
