@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SHUTDOWN_SECONDS = 2.0
 _PAUSE = 0.02
+_CUT_OFF_WITHIN = 0.1  # seconds; to aiohttp 0 means without an end
 ALONE, SHARED = 64, 1
 """Connections taken at once: by the only process that listens, by one of several."""
 
@@ -108,6 +109,8 @@ class Listening:
         Args:
             grace: seconds; what is not answered then is cut off.
         """
+        for listener in self._listeners:
+            listener.protocols.draining = True  # what is accepted from here on is told at once
         await asyncio.gather(*(listener.acceptor.stop() for listener in self._listeners))
         for listener in self._listeners:
             listener.drain()
@@ -117,4 +120,5 @@ class Listening:
             await asyncio.sleep(_PAUSE)
         if left:
             log.warning("listeners.cut-off", connections=left)
-        await asyncio.gather(*(listener.protocols.shutdown(0) for listener in self._listeners))
+        ends = (listener.protocols.shutdown(_CUT_OFF_WITHIN) for listener in self._listeners)
+        await asyncio.gather(*ends)
