@@ -194,7 +194,7 @@ def prepare(server: EstServer) -> None:
 def replica(server: EstServer, directory: Path, serve: Any):
     """Serve the same ledger and CA by a second process on other addresses."""
     est, public, admin = free_addresses(3)
-    for name in ("ca", "tls", "secrets", "profiles", "trust"):
+    for name in ("ca", "keys", "tls", "secrets", "profiles", "trust"):
         shutil.copytree(server.directory / name, directory / name)
     text = server.config.read_text()
     for old, new in ((server.est, est), (server.public, public), (server.admin, admin)):
