@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -10,60 +12,137 @@ import pytest
 from audit_world import KEY, check, extend, fill, signer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger_world import NOW, any_key, issue, reservation
+from postgres_server import new_ledger, shared
 
 from est_server.audit.leaf import decode_leaf, encode_leaf
 from est_server.audit.tiles import GrowingTree
 from est_server.audit.tree import leaf_hash
 from est_server.audit.verify_rows import beginning
+from est_server.storage import open_ledger
 from est_server.storage.schema import upgrade_schema
 from est_server.storage.sqlite import SqliteLedger
 
-SIGNED, LATER = 38, 300  # leaves under the first checkpoint; more of them follow
+LATER = 300  # leaves after the first checkpoint
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """A ledger with three checkpoints and a second tile, and its serial numbers."""
-    import asyncio
+class InAFile:
+    """SQLite, and somebody who has the file."""
 
-    path = tmp_path_factory.mktemp("audit") / "ledger.db"
-    upgrade_schema(path)
+    def __init__(self, path):
+        self.path = path
+
+    @classmethod
+    def empty(cls, folder):
+        upgrade_schema(folder / "ledger.db")
+        return cls(folder / "ledger.db")
+
+    def copy(self, folder):
+        return InAFile(shutil.copy(self.path, folder / "copy.db"))
+
+    def open(self):
+        return SqliteLedger(self.path)
+
+    def change(self, *statements):
+        db = sqlite3.connect(self.path)
+        for statement in statements:
+            assert db.execute(statement).rowcount != 0, statement
+        db.commit()
+        db.close()
+
+    def value(self, query):
+        db = sqlite3.connect(self.path)
+        found = db.execute(query).fetchone()
+        db.close()
+        return None if found is None else found[0]
+
+
+class OnAServer:
+    """PostgreSQL, and somebody who may do anything there."""
+
+    def __init__(self, name):
+        self.name = name
+
+    @classmethod
+    def empty(cls, folder):
+        return cls(new_ledger().url.partition("@/")[2].partition("?")[0])
+
+    def copy(self, folder):
+        copied = shared().database(f"TEMPLATE {self.name} STRATEGY file_copy", prefix="tampered")
+        return OnAServer(copied)
+
+    def open(self):
+        return open_ledger(shared().place(self.name))
+
+    def change(self, *statements):
+        for statement in statements:
+            changed = f"WITH changed AS ({in_postgres(statement)} RETURNING 1)"
+            done = self._sql(f"{changed} SELECT count(*) FROM changed")
+            assert int(done) != 0, statement
+
+    def value(self, query):
+        return self._sql(in_postgres(query)) or None
+
+    def _sql(self, statement):
+        # nobody who alters rows by hand lets foreign keys keep him from it
+        return shared().sql(f"SET session_replication_role = replica; {statement}", self.name)
+
+
+def in_postgres(statement):
+    """Return what a statement for SQLite is for PostgreSQL, as far as octets are concerned."""
+    for pattern, wanted in (
+        (r"x'([0-9a-f]*)'", r"decode('\1', 'hex')"),
+        (r"lower\(hex\((\w+)\)\)", r"encode(\1, 'hex')"),
+        (r"zeroblob\((.*?)\)", r"decode(repeat('00', \1), 'hex')"),
+        (r"CAST\(leaf AS TEXT\)", "convert_from(leaf, 'UTF8')"),
+        (r"CAST\(((?:CASE|replace).*) AS BLOB\)", r"convert_to(\1, 'UTF8')"),
+        (r"CAST\((substr.*) AS BLOB\)", r"\1"),
+    ):
+        statement = re.sub(pattern, wanted, statement)
+    return statement
+
+
+def filled(place):
+    """Return a ledger with three checkpoints, which it keeps in mind, and a second tile."""
 
     async def work():
-        ledger = SqliteLedger(path)
-        serials = await fill(ledger)
+        ledger = place.open()
+        await fill(ledger)
         notes = await extend(ledger)
         for number in range(LATER):
             await ledger.audit.note("test", {"number": str(number)}, at=NOW)
         notes += await extend(ledger)
         assert (await check(ledger)).findings == []
         await ledger.close()
-        return serials, notes
+        return notes
 
-    serials, notes = asyncio.run(work())
-    return path, serials, notes
+    place.notes = asyncio.run(work())
+    return place
+
+
+@pytest.fixture(scope="module", params=[InAFile, OnAServer], ids=["sqlite", "postgres"])
+def template(request, tmp_path_factory):
+    return filled(request.param.empty(tmp_path_factory.mktemp("audit")))
+
+
+@pytest.fixture(scope="module")
+def file_template(tmp_path_factory):
+    return filled(InAFile.empty(tmp_path_factory.mktemp("audit")))
 
 
 @pytest.fixture
 def tampered(template, tmp_path):
-    """Returns what runs SQL on a copy of the ledger, by hand and with nobody watching."""
-    path = tmp_path / "ledger.db"
-    shutil.copy(template[0], path)
-
-    def run(*statements):
-        db = sqlite3.connect(path)
-        for statement in statements:
-            changed = db.execute(statement).rowcount
-            assert changed != 0, statement
-        db.commit()
-        db.close()
-
-    run.path = path
-    return run
+    """A copy of the ledger, to be changed by hand with nobody watching."""
+    return template.copy(tmp_path)
 
 
-async def findings(path, **options):
-    ledger = SqliteLedger(path)
+@pytest.fixture
+def in_a_file(file_template, tmp_path):
+    """The same, for changes by a program that knows SQLite only."""
+    return file_template.copy(tmp_path)
+
+
+async def findings(place, **options):
+    ledger = place.open()
     try:
         return [
             (one.rule, one.table, one.key, one.column)
@@ -231,20 +310,13 @@ ROWS = {
 @pytest.mark.parametrize("kind", ROWS)
 async def test_rows(tampered, kind):
     statements, expected = ROWS[kind]
-    keys = []
-    db = sqlite3.connect(tampered.path)
-    for _, _, key, _ in expected:  # as it is before: afterwards it may be gone
-        before = db.execute(key).fetchone() if key.startswith("SELECT") else (key,)
-        keys.append(before)
-    db.close()
-    tampered(*statements)
-    db = sqlite3.connect(tampered.path)
-    wanted = [
-        (rule, table, (before or db.execute(key).fetchone())[0], column)
-        for before, (rule, table, key, column) in zip(keys, expected, strict=True)
+    before = [tampered.value(key) if key.startswith("SELECT") else key for _, _, key, _ in expected]
+    tampered.change(*statements)
+    wanted = [  # as it was before; what is found by what it became, as it is now
+        (rule, table, key or tampered.value(query), column)
+        for key, (rule, table, query, column) in zip(before, expected, strict=True)
     ]
-    db.close()
-    assert sorted(await findings(tampered.path)) == sorted(wanted)
+    assert sorted(await findings(tampered)) == sorted(wanted)
 
 
 LOG = {
@@ -327,8 +399,8 @@ LOG = {
 @pytest.mark.parametrize("kind", LOG)
 async def test_the_log(tampered, kind):
     statements, expected = LOG[kind]
-    tampered(*statements)
-    assert sorted(await findings(tampered.path)) == sorted(expected)
+    tampered.change(*statements)
+    assert sorted(await findings(tampered)) == sorted(expected)
 
 
 def rewritten(path, key=None):
@@ -351,76 +423,76 @@ def rewritten(path, key=None):
     db.close()
 
 
-async def test_the_whole_log_rewritten_under_the_old_signatures(tampered):
-    rewritten(tampered.path)
-    found = await findings(tampered.path)
+async def test_the_whole_log_rewritten_under_the_old_signatures(in_a_file):
+    rewritten(in_a_file.path)
+    found = await findings(in_a_file)
     assert found == [("audit.checkpoint.root", "audit_checkpoints", "294", "note")] * 2
 
 
-async def test_the_whole_log_rewritten_and_signed_by_another(tampered):
-    rewritten(tampered.path, Ed25519PrivateKey.generate())
-    found = await findings(tampered.path)
+async def test_the_whole_log_rewritten_and_signed_by_another(in_a_file):
+    rewritten(in_a_file.path, Ed25519PrivateKey.generate())
+    found = await findings(in_a_file)
     assert {rule for rule, *_ in found} == {"audit.checkpoint.signature"}
     assert [key for _, _, key, _ in found] == ["38", "294", "338"]
 
 
-async def test_the_whole_log_rewritten_with_the_stolen_key(tampered, template):
+async def test_the_whole_log_rewritten_with_the_stolen_key(in_a_file, file_template):
     """Nothing inside tells; what was written down outside does."""
-    rewritten(tampered.path, KEY)
-    assert await findings(tampered.path) == []
-    anchors = {338: template[2][-1]}
-    assert await findings(tampered.path, anchors=anchors) == [
+    rewritten(in_a_file.path, KEY)
+    assert await findings(in_a_file) == []
+    anchors = {338: file_template.notes[-1]}
+    assert await findings(in_a_file, anchors=anchors) == [
         ("audit.checkpoint.anchor", "audit_checkpoints", "338", "note")
     ]
 
 
 async def test_the_tail_cut_without_a_trace(tampered, template):
     """Leaves, hashes and checkpoints: again only the anchor tells."""
-    tampered(
+    tampered.change(
         "DELETE FROM audit_leaves WHERE position >= 294",
         "UPDATE audit_tiles SET hashes = CAST(substr(hashes, 1, 38 * 32) AS BLOB) WHERE place = 1",
         "DELETE FROM audit_checkpoints WHERE size = 338",
     )
-    assert await findings(tampered.path) == []
-    anchors = {338: template[2][-1]}
-    assert await findings(tampered.path, anchors=anchors) == [
+    assert await findings(tampered) == []
+    anchors = {338: template.notes[-1]}
+    assert await findings(tampered, anchors=anchors) == [
         ("audit.checkpoint.anchor", "audit_checkpoints", "338", "note"),
         ("audit.leaf.tail", "audit_leaves", "294", ""),
     ]
 
 
 async def test_a_tail_with_its_acts_cut_leaves_rows_without_leaves(tampered):
-    tampered(
+    tampered.change(
         "DELETE FROM audit_leaves WHERE position >= 38",
         "DELETE FROM audit_tiles WHERE level = 1 OR place = 1",
         "UPDATE audit_tiles SET hashes = CAST(substr(hashes, 1, 38 * 32) AS BLOB)",
         "DELETE FROM audit_checkpoints WHERE size > 38",
     )
-    assert await findings(tampered.path) == []  # only notes: nothing else was done since
-    tampered(
+    assert await findings(tampered) == []  # only notes: nothing else was done since
+    tampered.change(
         "DELETE FROM audit_leaves WHERE position >= 30",
         "UPDATE audit_tiles SET hashes = CAST(substr(hashes, 1, 30 * 32) AS BLOB)",
         "DELETE FROM audit_checkpoints",
     )
-    found = {(rule, table) for rule, table, _, _ in await findings(tampered.path)}
+    found = {(rule, table) for rule, table, _, _ in await findings(tampered)}
     assert ("audit.row.unknown", "rollovers") in found
     assert ("audit.row.altered", "devices") in found
 
 
 async def test_a_waiting_leaf_removed(tampered):
-    ledger = SqliteLedger(tampered.path)
+    ledger = tampered.open()
     await issue(ledger, reservation(any_key(), device="SN-99"))
     await ledger.close()
-    tampered("DELETE FROM audit_leaves WHERE position IS NULL")
-    found = await findings(tampered.path)
+    tampered.change("DELETE FROM audit_leaves WHERE position IS NULL")
+    found = await findings(tampered)
     assert {(rule, table) for rule, table, _, _ in found} == {
         ("audit.row.unknown", table) for table in ("certificates", "decisions", "requests")
     }
 
 
-async def test_rows_older_than_the_log(tampered, template):
+async def test_rows_older_than_the_log(in_a_file):
     """A ledger of before: what has no leaf is counted, not accused, and counted right."""
-    db = sqlite3.connect(tampered.path)
+    db = sqlite3.connect(in_a_file.path)
     (data,) = db.execute("SELECT leaf FROM audit_leaves WHERE position = 0").fetchone()
     older = beginning(decode_leaf(data).at, {"devices": 1})
     db.execute("DELETE FROM audit_leaves")
@@ -434,15 +506,15 @@ async def test_rows_older_than_the_log(tampered, template):
     db.execute("INSERT INTO audit_leaves VALUES (1, NULL, 'log:began', ?)", (encode_leaf(older),))
     db.commit()
     db.close()
-    ledger = SqliteLedger(tampered.path)
+    ledger = in_a_file.open()
     await ledger.set_device_state("SN-1", "quarantined", expected=["active"], at=NOW)
     await extend(ledger)
     report = await check(ledger)
     assert (report.findings, report.older) == ([], {"devices": 1})
     await ledger.close()
-    tampered("UPDATE devices SET state = 'active'")
-    assert await findings(tampered.path) == [("audit.row.altered", "devices", "SN-1", "state")]
-    tampered("DELETE FROM devices")
-    assert await findings(tampered.path) == [("audit.row.missing", "devices", "SN-1", "")]
-    tampered("INSERT INTO devices VALUES ('SN-0', 'p', 'active', '{}', 0, 0)")
-    assert ("audit.row.count", "devices", "", "") in await findings(tampered.path)
+    in_a_file.change("UPDATE devices SET state = 'active'")
+    assert await findings(in_a_file) == [("audit.row.altered", "devices", "SN-1", "state")]
+    in_a_file.change("DELETE FROM devices")
+    assert await findings(in_a_file) == [("audit.row.missing", "devices", "SN-1", "")]
+    in_a_file.change("INSERT INTO devices VALUES ('SN-0', 'p', 'active', '{}', 0, 0)")
+    assert ("audit.row.count", "devices", "", "") in await findings(in_a_file)
