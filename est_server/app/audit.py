@@ -15,6 +15,7 @@ from est_server.app.periodic import Periodic
 from est_server.audit.checkpoint import FIRST, Checkpoint, note_hash, read_note, signed_note
 from est_server.config.audit import public_key
 from est_server.errors import BackendUnavailable, Conflict
+from est_server.ports.audit import MOST_AT_ONCE
 from est_server.storage.anchor_file import AnchorFile
 from est_server.storage.anchor_syslog import AnchorSyslog
 from est_server.web import metrics
@@ -121,7 +122,9 @@ def anchors_of(configuration: Configuration) -> list[Anchor]:
 
 
 async def extend(audit: AuditLog, signer: Signer | None) -> int:
-    """Give every waiting leaf its place and return how many got one.
+    """Give the leaves that wait their places and return how many got one.
+
+    Those that come meanwhile are left to the next turn: under load there would be no end of it.
 
     Raises:
         BackendUnavailable: as in `AuditLog.extend`.
@@ -132,9 +135,9 @@ async def extend(audit: AuditLog, signer: Signer | None) -> int:
             placed, _ = await audit.extend(signer)
         except Conflict:
             continue  # another process did it: what it left is looked at again
-        if not placed:
-            return found
         found += placed
+        if placed < MOST_AT_ONCE:
+            return found
 
 
 @dataclass(slots=True)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_AT_ONCE = 256
+"""Leaves that get their places in one transaction: a few milliseconds of the event loop."""
+
 TileName = tuple[int, int]
 """Level and place of a part of the tree (`est_server.audit.tiles`)."""
 
@@ -86,13 +89,14 @@ class AuditLog(Protocol):
     async def extend(
         self, sign: Callable[[int, bytes, str | None], str] | None
     ) -> tuple[int, str | None]:
-        """Give some of the waiting leaves their places and keep the checkpoint over all.
+        """Give the first waiting leaves their places and keep the checkpoint over all.
 
         Args:
             sign: returns a signed note over a size and a root; it gets the note before it, too.
 
         Returns:
-            How many leaves got their places, and the checkpoint, if there are any and it is signed.
+            How many leaves got their places (`MOST_AT_ONCE`: more may wait), and the checkpoint, if
+            there are any and it is signed.
 
         Raises:
             Conflict: ``audit.sequenced``: somebody else did it meanwhile.

@@ -10,7 +10,7 @@ from est_server.audit.rows import ELSEWHERE
 from est_server.audit.tiles import GrowingTree, TileName, edge_of
 from est_server.audit.tree import leaf_hash
 from est_server.errors import BackendUnavailable, Conflict
-from est_server.ports.audit import AuditState
+from est_server.ports.audit import MOST_AT_ONCE, AuditState
 from est_server.storage import audit_statements as sql
 from est_server.storage import rows
 from est_server.storage.audit_reader import SqlAuditReader
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from est_server.storage.transaction import Found, Reads, Transaction, Writer
 
 T = TypeVar("T")
-
-_MOST_AT_ONCE = 256
-"""Leaves that get their places in one transaction: a few milliseconds of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def _extend(
     db: Transaction, sign: Callable[[int, bytes, str | None], str] | None
 ) -> tuple[int, str | None]:
     """Give waiting leaves their places; see `AuditLog.extend`."""
-    waiting = db.find_all(sql.WAITING, {"after": -1, "most": _MOST_AT_ONCE})
+    waiting = db.find_all(sql.WAITING, {"after": -1, "most": MOST_AT_ONCE})
     if not waiting:
         return 0, None
     last = db.find(sql.LAST_PLACE, {})
