@@ -9,7 +9,10 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 
 PACKAGES += haproxy redis-server postgresql pgbouncer
 
-.PHONY: ca-kills ca-table run test lint interop conformance bench fuzz fuzz-attestation chaos bulk propagation peers slow clean
+ON_POSTGRES := tests/e2e/test_enrollment_http.py tests/e2e/test_revocation.py \
+	tests/e2e/test_review_queue.py tests/e2e/test_ocsp.py tests/e2e/test_chaos.py
+
+.PHONY: test-postgres scale ca-kills ca-table run test lint interop conformance bench fuzz fuzz-attestation chaos bulk propagation peers slow clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -19,6 +22,16 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.tested peers lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	LEDGER=postgres KILLS=2 $(BIN)/python -m pytest -n 2 --dist loadfile $(ON_POSTGRES) \
+		-k "fifty or statuses or locked_out or survives_a_restart or kill_9"
+
+# what every server does, with its ledger in PostgreSQL; the contract suites run over both anyway
+test-postgres: $(VENV)/.tested peers
+	LEDGER=postgres $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ON_POSTGRES)
+
+# rates, plans and sizes with many certificates in the ledger, beside an empty one; ROWS=10000000
+scale: $(VENV)/.tested peers
+	ROWS=$(or $(ROWS),1000000) $(BIN)/python -m pytest -s tests/contract/test_scale.py
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -18,15 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from postgres_server import new_ledger
+
+from est_server.config.configuration import load
+from est_server.storage import ledger_place, open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from est_server.ports.ledger import Ledger
 
 REPOSITORY = Path(__file__).parents[1]
 _FAULT = os.environ.get("CONFORMANCE_FAULT")
 _BROKEN = str(REPOSITORY / "tests" / "conformance" / "broken_server.py")
 COMMAND = (sys.executable, *((_BROKEN, _FAULT) if _FAULT else ("-m", "est_server.cli")))
 """The program; with CONFORMANCE_FAULT one that is broken, for tests that must then fail."""
+LEDGER = os.environ.get("LEDGER", "sqlite")
+"""Where servers of tests keep their state: ``sqlite`` or ``postgres``."""
 STARTS_WITHIN = 60.0  # seconds, on a machine that does other things too
 STOPS_WITHIN = 30.0
 
@@ -51,6 +60,11 @@ class EstServer:
     @property
     def config(self) -> Path:
         return self.directory / "server.yaml"
+
+    def ledger(self) -> Ledger:
+        """Open the server's ledger, as another process would."""
+        configuration = load(self.config)
+        return open_ledger(ledger_place(configuration.server.state, configuration.base))
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
         """Run `est-server ARGUMENTS -c server.yaml` and return what it prints."""
@@ -100,7 +114,21 @@ def initialise(directory: Path, *arguments: str) -> EstServer:
     listeners = ("--est", est, "--public", public, "--admin", admin)
     names = ("--dns", "localhost", "--dns", "127.0.0.1")
     est_server("init", str(directory), *names, *listeners, *arguments, "--yes")
-    return EstServer(directory, est, public, admin)
+    made = EstServer(directory, est, public, admin)
+    if LEDGER == "postgres":
+        _move_to_postgres(made)
+    return made
+
+
+def _move_to_postgres(server: EstServer) -> None:
+    """Give a server that has not run yet an empty ledger in the tests' PostgreSQL."""
+    url = new_ledger(keep=True).url
+    text, changed = re.subn(
+        r"\n  ledger: sqlite:[^\n]*", f"\n  ledger: {url}", server.config.read_text()
+    )
+    assert changed == 1
+    server.config.write_text(text)
+    (server.directory / "state" / "ledger.db").unlink()
 
 
 @contextmanager

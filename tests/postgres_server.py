@@ -112,7 +112,7 @@ class Cluster:
                 "-h", self.folder, "-p", str(self.port), "-U", self.user, "-d", database,
                 "-c", statement,
             ),
-            check=True, capture_output=True, text=True, timeout=600,
+            check=True, capture_output=True, text=True, timeout=7200,
         )  # fmt: skip
         return done.stdout.strip()
 
@@ -172,15 +172,20 @@ SELECT format('DROP DATABASE %I', datname) FROM pg_database WHERE datname LIKE '
 """
 
 
-def new_ledger() -> PostgresServer:
+def new_ledger(*, keep: bool = False) -> PostgresServer:
     """Return the place of a ledger that is empty, on the shared server.
 
-    Those that nobody is connected to any more are dropped: each has some ten megabytes.
+    Those that nobody is connected to any more are dropped unless they are kept: each has some ten
+    megabytes.
     """
     cluster, name = shared(), _shipped()
     for drop in cluster.sql(_LEFT.format(name)).splitlines()[:-_KEPT]:
         cluster.sql(drop)
-    return cluster.place(cluster.database(f"TEMPLATE {name} STRATEGY file_copy", prefix=f"{name}x"))
+    return cluster.place(
+        cluster.database(
+            f"TEMPLATE {name} STRATEGY file_copy", prefix=f"{name}{'k' if keep else 'x'}"
+        )
+    )
 
 
 def wait_until(done, within: float = 30.0) -> None:

@@ -16,7 +16,6 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from est_server.ports.revocation import Revocation
-from est_server.storage import open_ledger
 from interop.conformance.asking import base64, certification_request, common_name, new_key
 
 
@@ -152,7 +151,7 @@ def test_a_revoked_certificate_gets_nothing(lab, lab_server):
 
 async def revoke(server, certificate, reason) -> None:
     """Revoke a certificate, as another process beside the server would."""
-    ledger = open_ledger(server.directory / "state/ledger.db")
+    ledger = server.ledger()
     now = datetime.now(UTC)  # noqa: TID251 - the server's clock is the machine's
     order = Revocation("issuing", certificate.serial_number, reason, now, "conformance")
     await ledger.revocations.revoke([order])

@@ -45,10 +45,12 @@ import asyncio, sys
 from pathlib import Path
 from est_server.app.clock import system_clock
 from est_server.ports.revocation import Release, Revocation
-from est_server.storage.sqlite import SqliteLedger
+from est_server.config.configuration import load
+from est_server.storage import ledger_place, open_ledger
 
 async def main(path, what, *serials):
-    ledger = SqliteLedger(Path(path))
+    configuration = load(Path(path))
+    ledger = open_ledger(ledger_place(configuration.server.state, configuration.base))
     now, store = system_clock(), ledger.revocations
     numbers = [int(serial, 16) for serial in serials]
     if what == "release":
@@ -132,7 +134,7 @@ class Site:
     def change(self, what: str, *names: str) -> float:
         """Revoke, hold or release in another process; return when that was durable (monotonic)."""
         serials = [f"{self.certificate(name).serial_number:x}" for name in names]
-        ledger = self.server.directory / "state/ledger.db"
+        ledger = self.server.config
         command = [sys.executable, "-c", CHANGE, str(ledger), what, *serials]
         with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as done:
             assert done.stdout is not None

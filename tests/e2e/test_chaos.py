@@ -18,8 +18,6 @@ import aiohttp
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from device_world import csr, issued, post, session
 
-from est_server.storage.sqlite import SqliteLedger
-
 KILLS = int(os.environ.get("KILLS", "5"))
 DEVICES = 8
 ANSWERS = 3  # that a server must give before it is killed
@@ -79,9 +77,9 @@ async def kill_under_load(server, fleet, log):
         await process.wait()
 
 
-async def in_the_ledger(path):
+async def in_the_ledger(server):
     """Return the serial numbers of every device's certificates by SHA-256 of its key."""
-    ledger = SqliteLedger(path)
+    ledger = server.ledger()
     found: dict[bytes, list[int]] = {}
     after = None
     while page := await ledger.certificates(profile="interop", limit=1000, after=after):
@@ -105,7 +103,7 @@ async def test_kill_9_under_load_loses_nothing_and_issues_nothing_twice(new_serv
     finally:
         stop.set()
         await asyncio.gather(*devices)
-    stored, unsettled = await in_the_ledger(server.directory / "state" / "ledger.db")
+    stored, unsettled = await in_the_ledger(server)
     unseen = len(stored) - len(fleet.received)
     print(
         f"{KILLS} kills, {len(fleet.received)} certificates received, {unseen} recorded and never"

@@ -31,8 +31,6 @@ from est_process import EstServer, est_server, initialise, serving
 from pkcs11_tokens import MODULE, PIN, new_token
 from signing_processes import ready_pid, signers
 
-from est_server.storage.sqlite import SqliteLedger
-
 KILLS = int(os.environ.get("KILLS", "4"))
 DEVICES = 6
 WITHIN = 60.0  # seconds, on a machine that does other things too
@@ -190,7 +188,7 @@ async def reaches(check):
 
 async def in_the_ledger(server, profile):
     """Return the serial numbers of a profile's certificates by SHA-256 of their keys."""
-    ledger = SqliteLedger(server.directory / "state" / "ledger.db")
+    ledger = server.ledger()
     found: dict[bytes, list[int]] = {}
     after = None
     while page := await ledger.certificates(profile=profile, limit=1000, after=after):

@@ -23,7 +23,6 @@ from ocsp_site import replica
 
 from est_server.app.clock import system_clock
 from est_server.ports.revocation import Revocation
-from est_server.storage.sqlite import SqliteLedger
 from est_server.wire.crl_reading import read_crl
 
 COUNT = int(os.environ.get("REVOCATIONS", "5"))
@@ -142,7 +141,7 @@ async def test_revocations_under_load_reach_everybody(site):
     async with session(first, login) as client:
         answers = [await post(client, first, csr(f"p-{n}", key)) for n, key in enumerate(keys)]
     made = [issued(body) for _, body, _ in answers]
-    ledger = SqliteLedger(first.directory / "state" / "ledger.db")
+    ledger = first.ledger()
     async with aiohttp.ClientSession() as client:
         everybody = Everybody((first, second), gateway, client)
         begin = time.monotonic()

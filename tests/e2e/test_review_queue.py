@@ -30,9 +30,9 @@ from typer.testing import CliRunner
 
 from est_server.app.clock import system_clock
 from est_server.cli import app
+from est_server.config.configuration import load
 from est_server.enrollment.review import MOST_WAITING
 from est_server.ports.ledger import DecisionRecord, RequestRecord, Reservation
-from est_server.storage.sqlite import SqliteLedger
 from interop.conformance.asking import (
     base64,
     certification_request,
@@ -60,7 +60,7 @@ def with_ledger(server, work):
     """Run `work` with the ledger of a server, as another process would."""
 
     async def run():
-        ledger = SqliteLedger(server.directory / "state" / "ledger.db")
+        ledger = server.ledger()
         try:
             return await work(ledger)
         finally:
@@ -85,9 +85,10 @@ def another_node(reviewed, new_server, tmp_path_factory):
     listeners = other.config.read_text()
     shutil.rmtree(other.directory)
     shutil.copytree(reviewed.directory, other.directory)
-    ledger = reviewed.directory / "state" / "ledger.db"
-    text = listeners.replace("sqlite:///state/ledger.db", f"sqlite:///{ledger}")
-    assert text != listeners
+    ledger = load(reviewed.config).server.state.ledger
+    ledger = ledger.replace("sqlite:///state", f"sqlite:///{reviewed.directory}/state")
+    text, changed = re.subn(r"\n  ledger: \S+", f"\n  ledger: {ledger}", listeners)
+    assert changed == 1
     other.config.write_text(text)
     return other
 

@@ -19,7 +19,6 @@ from device_world import csr, issued, post, session
 
 from est_server.app.clock import system_clock
 from est_server.ports.revocation import Revocation
-from est_server.storage.sqlite import SqliteLedger
 from est_server.wire.crl_reading import read_crl
 
 DEADLINE = 20.0
@@ -285,7 +284,7 @@ async def test_every_revocation_is_on_the_delta_within_two_seconds_under_load(in
     """Revoke one after the other while devices enroll; measure from the commit to the fetch."""
     server, count = interop_server, int(os.environ.get("REVOCATIONS", "200"))
     credentials = server.credential("propagation", "interop")
-    ledger = SqliteLedger(server.directory / "state" / "ledger.db")
+    ledger = server.ledger()
     waits, enrolled, stop = [], 0, asyncio.Event()
 
     async def load():
