@@ -18,7 +18,6 @@ from est_server.config.mending import SERVER_STAND_INS
 from est_server.config.ocsp import lint_ocsp
 from est_server.config.policy_files import (
     check_attested_profiles,
-    policy_names,
     read_policies,
 )
 from est_server.config.profile_files import read_profiles
@@ -189,8 +188,7 @@ def load(
     policies = read_policies(files, document, trust, points)
     profiles = read_profiles(files, document)
     everyone = profiles.files | profiles.mended
-    known = policy_names(files, document)
-    files.extend(check_attested_profiles(everyone, policies, known))
+    files.extend(check_attested_profiles(everyone, policies))
     files.extend(check_capabilities(cas, profiles.files))
     if content is not None:
         files.extend(check_connections(content.model, everyone))
@@ -216,7 +214,7 @@ def load(
         ca_settings=MappingProxyType(cas),
         trust=MappingProxyType(trust),
         profiles=MappingProxyType(profiles.files),
-        policies=MappingProxyType(policies),
+        policies=MappingProxyType(policies.files),
         rules=MappingProxyType(profiles.rules),
         approvals=MappingProxyType(profiles.approvals),
         labels=MappingProxyType(profiles.labels),

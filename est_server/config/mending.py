@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from est_server.config.validate import keys_of, written
+from est_server.config.validate import errors_of, keys_of, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,6 +41,14 @@ PROFILE_STAND_INS: Mapping[tuple[str, ...], Any] = {
 }
 """What stands in for keys that a profile must have, by their path without places in lists. A
 section that lacks another such key is left out as a whole."""
+
+POLICY_STAND_INS: Mapping[tuple[str, ...], Any] = {
+    ("version",): "1",
+    ("rules",): [{"name": "stand-in", "verifier": "stand-in"}],
+    ("rules", "name"): "stand-in",
+    ("rules", "verifier"): "stand-in",
+}
+"""The same of an appraisal policy."""
 
 SERVER_STAND_INS: Mapping[tuple[str, ...], Any] = {
     ("version",): "1",
@@ -89,7 +97,7 @@ def mend(
             made = model.model_validate(mended, by_alias=True, by_name=False)
         except ValidationError as error:
             # all paths first: they lead through what is there now
-            found = [(one, written(mended, one["loc"])) for one in error.errors(include_url=False)]
+            found = [(one, written(mended, one["loc"])) for one in errors_of(error)]
             before = len(changed)
             for one, path in found:
                 changed.update(_mend(mended, model, one, path, stand_ins))

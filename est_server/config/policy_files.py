@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from est_server.attestation.policy import Policy, PolicyModel, Rule, RuleModel
 from est_server.config.backends import BackendUnusableError, find_verifier
+from est_server.config.mending import POLICY_STAND_INS
 from est_server.config.server_file import section
 from est_server.config.validate import did_you_mean, shown, validate_data
 from est_server.errors import Problem
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from est_server.config.document import Document
     from est_server.config.files import Files
+    from est_server.config.mending import Content
     from est_server.pki.path import TrustStore
     from est_server.ports.verifier import Verifier
 
@@ -28,6 +30,20 @@ class PolicyFile(NamedTuple):
 
     policy: Policy
     document: Document
+
+
+class Policies(NamedTuple):
+    """All files of the policies' folder.
+
+    Attributes:
+        files: those without a mistake.
+        said: what those say that could be read, mended where they have mistakes of form.
+        names: of all.
+    """
+
+    files: dict[str, PolicyFile]
+    said: dict[str, Content[PolicyModel]]
+    names: set[str]
 
 
 class _Verifiers:
@@ -78,27 +94,30 @@ def read_policies(
     server_document: Document,
     trust: Mapping[str, TrustStore],
     points: tuple[EntryPoint, ...],
-) -> dict[str, PolicyFile]:
+) -> Policies:
     """Read the folder that server.yaml names, or ``policies``; it may be missing."""
     named = section(server_document, "attestation").get("policies")
     folder = files.folder / (named if isinstance(named, str) else "policies")
     verifiers = _Verifiers(files, server_document, points)
     verifiers.check_names()
-    found: dict[str, PolicyFile] = {}
+    found = Policies({}, {}, set())
     for path in _paths(folder):
-        document, content = files.document(path, PolicyModel, {})
-        if content is None or not content.sound:
+        found.names.add(path.stem)
+        document, content = files.document(path, PolicyModel, POLICY_STAND_INS)
+        if content is None:
             continue
+        found.said[path.stem] = content
         model = content.model
         rules = [
             _rule(files, document, index, rule, verifiers, trust)
             for index, rule in enumerate(model.rules)
+            if content.tells(("rules", index, "verifier"))
         ]
-        files.extend(_check(document, model))
+        files.extend(_check(document, content))
         complete = tuple(rule for rule in rules if rule is not None)
-        if len(complete) == len(rules):
+        if content.sound and len(complete) == len(model.rules):
             policy = Policy(path.stem, document.text, model, complete)
-            found[path.stem] = PolicyFile(policy, document)
+            found.files[path.stem] = PolicyFile(policy, document)
     return found
 
 
@@ -141,60 +160,62 @@ def _rule(
     return Rule(model, verifier, settings, policy, stores)
 
 
-def _check(document: Document, model: PolicyModel) -> Iterator[Problem]:
-    names = [rule.name for rule in model.rules]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            yield _problem(document, "E206", f"{name!r} is another rule's", "rules", index, "name")
-    if all(rule.enforce == "report-only" for rule in model.rules):
+def _check(document: Document, content: Content[PolicyModel]) -> Iterator[Problem]:
+    model = content.model
+    names: list[str] = []
+    for index, rule in enumerate(model.rules):
+        if not content.tells(("rules", index, "name")):
+            continue
+        if rule.name in names:
+            text = f"{rule.name!r} is another rule's"
+            yield _problem(document, "E206", text, "rules", index, "name")
+        names.append(rule.name)
+    enforced = [("rules", index, "enforce") for index in range(len(model.rules))]
+    reported = all(rule.enforce == "report-only" for rule in model.rules)
+    if reported and content.tells(*enforced, ("on_result", "none")):
         text = "every rule is report-only: nothing is required, and so nothing is ever enough"
         hint = 'for a pilot: `on_result: {none: {do: issue}}`, or a rule that is "optional"'
         if model.on_result.none.do == "refuse":
             yield _problem(document, "E251", text, "rules", hint=hint)
     for status in _STATUSES:
-        if getattr(model.on_result, status).do == "issue":
+        told = content.tells(("on_result", status))
+        if told and getattr(model.on_result, status).do == "issue":
             text = "devices without good evidence get certificates all the same"
             yield _problem(document, "W251", text, "on_result", status, severity="warning")
 
 
-def check_attested_profiles(
-    profiles: Mapping[str, Any], policies: Mapping[str, PolicyFile], known: set[str]
-) -> Iterator[Problem]:
+def check_attested_profiles(profiles: Mapping[str, Any], policies: Policies) -> Iterator[Problem]:
     """Yield what is wrong with profiles that ask for evidence.
 
     Args:
-        profiles: `ProfileFile` by name.
-        policies: those that could be read.
-        known: names of all policies' files, read or not.
+        profiles: `ProfileFile` by name, mended ones too.
+        policies: all of them.
     """
     for file in profiles.values():
         wanted, document = file.model.attestation, file.document
         if wanted is None:
             continue
-        if wanted.policy not in policies:
-            if wanted.policy not in known:
-                hint = did_you_mean(wanted.policy, sorted(known), wanted="policies")
-                text = f"there is no policy {wanted.policy!r}"
-                yield _problem(document, "E250", text, "attestation", "policy", hint=hint)
-            continue
         if file.model.server_key_generation is not None:
             text = "keys made here are in no device yet, so no evidence speaks of them"
             yield _problem(document, "E252", text, "server_key_generation")
-        model = policies[wanted.policy].policy.model
-        outcomes = {model.on_result.affirming.do, model.on_result.warning.do}
-        outcomes |= {getattr(model.on_result, status).do for status in _STATUSES}
-        told = file.content.tells(("approval",))
-        if told and "approve" in outcomes and file.model.approval.mode == "none":
+        if wanted.policy not in policies.names:
+            hint = did_you_mean(wanted.policy, sorted(policies.names), wanted="policies")
+            text = f"there is no policy {wanted.policy!r}"
+            yield _problem(document, "E250", text, "attestation", "policy", hint=hint)
+            continue
+        said = policies.said.get(wanted.policy)
+        if said is None or file.model.approval.mode != "none":
+            continue
+        told = file.content.tells(("approval",)) and said.tells(("on_result",))
+        if told and "approve" in _outcomes(said.model):
             text = f"policy {wanted.policy} lets requests wait for a person, this profile does not"
             hint = "approval: {mode: manual, when: \"attestation.status == 'none'\"}"
             yield _problem(document, "E253", text, "attestation", "policy", hint=hint)
 
 
-def policy_names(files: Files, server_document: Document) -> set[str]:
-    """Return the names of all files in the policies' folder."""
-    named = section(server_document, "attestation").get("policies")
-    folder = files.folder / (named if isinstance(named, str) else "policies")
-    return {path.stem for path in _paths(folder)}
+def _outcomes(model: PolicyModel) -> set[str]:
+    found = model.on_result
+    return {one.do for one in (found.affirming, found.warning, found.contraindicated, found.none)}
 
 
 def _problem(

@@ -90,6 +90,15 @@ def validate_data(
         return None, tuple(_problems(document, model, data, at, error))
 
 
+def errors_of(error: ValidationError) -> list[ErrorDetails]:
+    """Return what pydantic found, without lists that are too short for their wrong items alone."""
+    return [
+        found
+        for found in error.errors(include_url=False)
+        if found["type"] != "too_short" or len(found["input"]) < found["ctx"]["min_length"]
+    ]
+
+
 def did_you_mean(wrong: str, known: Iterable[str], *, wanted: str = "known here") -> str | None:
     """Return a hint with the name that `wrong` was meant to be, or with all names."""
     names = list(known)
@@ -109,7 +118,7 @@ def _problems(
     document: Document, model: type[BaseModel], data: Any, at: ConfigPath, error: ValidationError
 ) -> Iterator[Problem]:
     together: dict[ConfigPath, list[ErrorDetails]] = {}
-    for found in error.errors(include_url=False):
+    for found in errors_of(error):
         path = written(data, found["loc"])
         if isinstance(document.node((*at, *path)), Broken):
             continue  # reported where the file was read

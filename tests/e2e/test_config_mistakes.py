@@ -37,6 +37,30 @@ WRONG = {
     ("interop.yaml", 10, 25): "E104",
     ("interop.yaml", 12, 24): "E208",
 }
+POLICY = """\
+version: 1
+require: al
+rules:
+  - name: key
+    verifier: tpm2-certfy
+    trust: [nowhere]
+  - name: key
+    verifier: dice-x509
+    environments: [{svn: low}]
+    expect: [{claim: ueid}]
+    flagz: optional
+on_result: {warning: {do: approve}}
+"""
+WRONG_POLICY = {
+    ("gold.yaml", 2, 10): "E104",
+    ("gold.yaml", 5, 15): "E210",
+    ("gold.yaml", 6, 13): "E201",
+    ("gold.yaml", 7, 11): "E206",
+    ("gold.yaml", 9, 26): "E104",
+    ("gold.yaml", 10, 14): "E104",
+    ("gold.yaml", 11, 5): "E105",
+    ("interop.yaml", 9, 23): "E253",
+}
 PLACE = re.compile(r"([a-z]+\.yaml):([0-9]+):([0-9]+): error\[(E[0-9]+)\]")
 
 
@@ -80,6 +104,24 @@ def test_six_mistakes_have_six_places_and_exit_code_3(spoilt):
     assert "8 errors" in done.stderr
     problems = json.loads(check(server, "-o", "json").stderr)["problems"]
     assert sum(problem["severity"] == "error" for problem in problems) == 8
+
+
+def test_a_policys_mistakes_are_told_in_one_run(new_server, tmp_path):
+    """Those of form beside those of verifiers, trust stores and the profile that names it."""
+    server = new_server(tmp_path / "s", "--interop")
+    policy = server.directory / "policies" / "gold.yaml"
+    policy.parent.mkdir(exist_ok=True)
+    policy.write_text(POLICY)
+    profile = server.directory / "profiles" / "interop.yaml"
+    profile.write_text(
+        "version: 1\nlabels: [interop]\nca: issuing\nregistration: none\n"
+        "authenticate: [credential: {}]\nsubject: {as_requested: true}\n"
+        "key: {allow: [EC-P256]}\ncertificate: {lifetime: 90d}\nattestation: {policy: gold}\n"
+    )
+    done = check(server)
+    assert done.returncode == 3
+    assert places(done.stderr) == WRONG_POLICY
+    assert "8 errors" in done.stderr
 
 
 def logged(server, event: str, timeout: float = 20.0) -> dict[str, object]:
