@@ -7,12 +7,12 @@ PACKAGES := openssl curl strongswan-pki libstrongswan-standard-plugins \
 	gcc libc6-dev swtpm swtpm-tools tpm2-tools softhsm2 \
 	libtpm2-pkcs11-1 opensc pebble
 
-PACKAGES += haproxy redis-server postgresql pgbouncer
+PACKAGES += haproxy redis-server postgresql pgbouncer faketime
 
 ON_POSTGRES := tests/e2e/test_enrollment_http.py tests/e2e/test_revocation.py \
 	tests/e2e/test_review_queue.py tests/e2e/test_ocsp.py tests/e2e/test_chaos.py
 
-.PHONY: test-postgres scale ca-kills ca-table run test lint interop conformance bench fuzz fuzz-attestation chaos bulk propagation peers slow clean
+.PHONY: test-postgres replicas scale ca-kills ca-table run test lint interop conformance bench fuzz fuzz-attestation chaos bulk propagation peers slow clean
 
 run: $(VENV)/.installed
 	@test -e $(DEMO)/server.yaml || $(BIN)/est-server init $(DEMO) --dns localhost --dns 127.0.0.1 \
@@ -86,6 +86,10 @@ slow: $(VENV)/.tested
 chaos: $(VENV)/.tested
 	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py \
 		tests/e2e/test_pkcs11.py -k kill
+
+# three replicas while a replica, Redis and PostgreSQL fail, one after the other
+replicas: $(VENV)/.tested peers
+	REPLICAS=long $(BIN)/python -m pytest -s tests/e2e/test_replicas.py
 
 # each rule broken once: the tests of its cases must turn red
 conformance-mutations: $(VENV)/.tested
