@@ -102,13 +102,14 @@ class PostgresWriter:
     async def _attempt(self, work: Callable[[Transaction], T]) -> T:
         pool = await self._pool.connections()
         async with pool.acquire(timeout=ANSWERS_WITHIN) as connection:
-            await connection.execute("BEGIN")
-            try:
+            try:  # a connection that was cut off anywhere in here must not serve the next one
+                await connection.execute("BEGIN")
                 found = await greenlet_spawn(work, PostgresTransaction(connection, ANSWERS_WITHIN))
+                committed = await connection.execute("COMMIT")
             except BaseException:
                 await roll_back(connection)
                 raise
-            if await connection.execute("COMMIT") != "COMMIT":
+            if committed != "COMMIT":
                 raise asyncpg.InterfaceError("the transaction was rolled back")
             return found
 

@@ -11,6 +11,7 @@ from sqlalchemy.util import greenlet_spawn
 from est_server.storage import statements as sql
 from est_server.storage.postgres_server import (
     ANSWERS_WITHIN,
+    BROKEN,
     LISTS_WITHIN,
     UNSTORABLE,
     Failure,
@@ -93,7 +94,11 @@ class PostgresReads:
         try:
             pool = await self._pool.connections()
             async with pool.acquire(timeout=ANSWERS_WITHIN) as connection:
-                yield connection
+                try:
+                    yield connection
+                except BROKEN:
+                    connection.terminate()
+                    raise
         except UNSTORABLE:
             raise
         except Failure as error:

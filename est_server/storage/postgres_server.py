@@ -33,6 +33,8 @@ Failure = (
     TimeoutError,
 )
 """What the driver raises; `ssl.SSLError` is an OSError."""
+BROKEN = (asyncpg.InternalClientError, OSError)
+"""After these a connection may be stuck in the middle of an answer: it must serve nobody else."""
 UNSTORABLE = (
     asyncpg.DataError,  # such as U+0000 in a text
     asyncpg.ProgramLimitExceededError,  # a text that is too long for an index

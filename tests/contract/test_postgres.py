@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -22,6 +23,7 @@ from est_server.ports.revocation import Revocation
 from est_server.storage import open_ledger, postgres_schema
 from est_server.storage import statements as sql
 from est_server.storage.postgres_server import PostgresServer
+from est_server.storage.postgres_server import _Connection as Connection
 from est_server.storage.schema import schema_status, upgrade_schema
 from est_server.storage.tables import metadata
 from est_server.storage.transaction import Overtaken, UniqueBroken
@@ -80,6 +82,32 @@ async def test_connections_that_were_cut_are_opened_again(place, ledger):
         await ledger.add_devices([added(f"d{turn}")])
         stored = await ledger.certificates(device_id=f"{turn}")
         assert len(stored) >= outcomes.count(None), "what was confirmed is there"
+
+
+@pytest.mark.parametrize("where", ["BEGIN", "COMMIT", "read"])
+async def test_a_connection_that_is_stuck_serves_nobody_else(place, where, monkeypatch):
+    ledger = open_ledger(replace(place, connections=1))
+    await ledger.add_devices([added("a")])
+    stuck = []
+
+    def sticking(method):
+        async def wrapped(self, query, *arguments, **options):
+            if where in {query, "read"} and not stuck:
+                stuck.append(self.get_server_pid())
+            if self.get_server_pid() in stuck:  # the driver is in the middle of an answer
+                raise asyncpg.InternalClientError("another operation is in progress")
+            return await method(self, query, *arguments, **options)
+
+        return wrapped
+
+    name = "fetchrow" if where == "read" else "execute"
+    monkeypatch.setattr(Connection, name, sticking(getattr(Connection, name)), raising=False)
+    with pytest.raises(BackendUnavailable):
+        await (ledger.device("a") if where == "read" else ledger.add_devices([added("b")]))
+    assert stuck
+    await ledger.add_devices([added("c")])
+    assert (await ledger.device("c")).id == "c"
+    await ledger.close()
 
 
 async def test_idle_connections_that_were_cut_cost_nobody_anything(place, ledger):
