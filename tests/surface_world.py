@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fuzzing import INPUTS, MOST_CPU, TRIES, tally
+from fuzzing import INPUTS, MOST_CPU, TRIES, examples, tally
+from hypothesis import given
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ANSWERS_WITHIN = 30.0  # seconds; the server's own limits are a second
+BATCH = 20
 CONNECTIONS = 16
 KEPT = 40
 SHOWN = 250
@@ -68,6 +71,18 @@ def request(
 def anything(parts: Sequence[bytes]) -> Request:
     """Return octets that need not be a request at all."""
     return Request(b"".join(parts), whole=False)
+
+
+def any_octets(runner, surface, kind: str, fragments, share: float) -> None:
+    """Say what is made of fragments, and see that each connection gets an answer or its end."""
+    one = st.lists(fragments, max_size=12).map(anything)
+
+    @examples(15, share / BATCH)
+    @given(batch=st.lists(one, min_size=BATCH, max_size=BATCH))
+    def holds(batch):
+        runner.run(surface.ask_all(kind, batch))
+
+    holds()
 
 
 class Peer:

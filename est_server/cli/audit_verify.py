@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +13,10 @@ import typer
 from est_server.cli.exit import OK, REFUSED
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, opened
 from est_server.cli.output import show_json, show_list
+from est_server.cli.progress import counting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.x509 import Certificate
@@ -98,7 +98,7 @@ async def _verify(config: Path, anchors: list[Path], keys: list[Path]) -> dict[s
             places += [own] if own.exists() else []
         written = _anchored(places)
         roots = timestamp_roots(configuration)
-        with _progress() as told:
+        with counting("leaves") as told:
 
             def look(reader: AuditReader) -> dict[str, Any]:
                 with temporary_memory() as memory:
@@ -171,15 +171,3 @@ def _timestamps(reader: AuditReader, roots: Sequence[Certificate]) -> Iterator[F
                 yield Finding(rule, "audit_timestamps", str(size), "token", error.message)
             else:
                 yield None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], None]]:
-    """Return what shows people how far the check is, on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _what, _count: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("leaves") as status:
-        yield lambda what, count: status.update(f"{count:,} {what}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -12,9 +11,10 @@ import typer
 from est_server.cli.operator import operator
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, moment, opened
 from est_server.cli.output import iso, show
+from est_server.cli.progress import bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -32,7 +32,6 @@ Reason = Literal[
     "privilegeWithdrawn",
 ]
 _LONGEST_NOTE = 1000
-_WORTH_A_BAR = 1000
 
 SerialArgument = Annotated[
     str | None, typer.Argument(metavar="[SERIAL]", help="Serial number in hexadecimal.")
@@ -186,7 +185,7 @@ async def _carry_out(
         from est_server.revocation.bulk import in_batches
 
         changed = 0
-        with _progress(matched) as advance:
+        with bar("certificates", matched) as advance:
             async for done in in_batches(
                 ledger.revocations, selection, lambda found: order(found, system_clock()), give
             ):
@@ -271,17 +270,3 @@ def _summary(
         "dry_run": dry_run,
         "last_sequence": sequence,
     }
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal; nothing in a pipe."""
-    if total < _WORTH_A_BAR or not sys.stderr.isatty():
-        yield lambda _done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("certificates", total=total)
-        yield lambda done: bar.update(task, advance=done)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +10,9 @@ import typer
 
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption, duration, opened
 from est_server.cli.output import iso, show
+from est_server.cli.progress import counting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from est_server.ports.ledger import Ledger
     from est_server.ports.retention import Cutoffs, Forgotten
 
@@ -89,23 +86,8 @@ async def _all(ledger: Ledger, cutoffs: Cutoffs) -> Forgotten:
     from est_server.ports.retention import Forgotten
 
     total = Forgotten()
-    with _progress() as told:
+    with counting("rows") as told:
         while (some := await ledger.retention.forget(cutoffs)).total:
             total += some
-            told(some.total)
+            told("rows removed", total.total)
     return total
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many rows went; nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield lambda _done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("removed", total=None)
-        yield lambda done: bar.update(task, advance=done)

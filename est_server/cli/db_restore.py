@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +12,9 @@ from est_server.cli.exit import OK, REFUSED
 from est_server.cli.lazy import command_group
 from est_server.cli.options import SERVER_YAML, ConfigOption, OutputOption
 from est_server.cli.output import iso, show, show_json, show_list
+from est_server.cli.progress import counting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from est_server.app.restoration import Report, Restoration
     from est_server.config.configuration import Configuration
 
@@ -60,7 +57,7 @@ def backup(
 
     configuration = _load(config)
     place = ledger_place(configuration.server.state, configuration.base)
-    with _working("copying the ledger"):
+    with counting("copying the ledger"):
         if isinstance(place, Path):
             made = archive_sqlite(place, out, at=system_clock(), release=__version__)
         else:
@@ -106,7 +103,7 @@ def restore(
 
     wanted = _wanted(config, file, lists, log)
     place = ledger_place(wanted.configuration.server.state, wanted.configuration.base)
-    with _working("restoring"):
+    with counting("restoring"):
         report = bring_back(wanted, place, replace=replace)
     _show(output, report)
 
@@ -137,12 +134,12 @@ async def _drill(wanted: Restoration) -> Report:
     from est_server.app.restore import rehearse
     from est_server.storage.sqlite import SqliteLedger
 
-    with TemporaryDirectory(prefix="est-server-drill-") as folder, _working("rehearsing") as seen:
+    with TemporaryDirectory(prefix="est-server-drill-") as folder, counting("rehearsing") as told:
         scratch = Path(folder) / "ledger.sqlite"
         report = await rehearse(wanted, scratch)
         live, restored = ready_ledger(wanted.configuration, migrate=False), SqliteLedger(scratch)
         try:
-            tell(await compare(live, restored, report.made_at, seen), report)
+            tell(await compare(live, restored, report.made_at, told), report)
         finally:
             await restored.close()
             await live.close()
@@ -179,21 +176,5 @@ def _show(output: str, report: Report) -> None:
         made_at = iso(report.made_at)
         show_json({"made_at": made_at, "explained": report.explained, "lines": lines})
         return
-    show_list(output, lines, ("level", "what", "count", "detail", "named", "then"))
-
-
-@contextmanager
-def _working(what: str) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal that something goes on; nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield lambda _done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed}"))
-    with Progress(
-        *columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done: bar.update(task, advance=done)
+    counted = [line | {"count": line["count"] or None} for line in lines]
+    show_list(output, counted, ("level", "what", "count", "detail", "named", "then"))

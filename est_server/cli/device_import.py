@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import sys
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,12 @@ from est_server.app.clock import system_clock
 from est_server.cli.credential import credential_dict, new_credential
 from est_server.cli.options import opened
 from est_server.cli.output import show, show_json
+from est_server.cli.progress import bar
 from est_server.devices.registry import new_device
 from est_server.errors import Conflict, EstServerError, Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from datetime import timedelta
     from pathlib import Path
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _BATCH = 256  # writes that share a commit
 _MOST_MISTAKES = 20
-_WORTH_A_BAR = 2000
 
 
 async def import_devices(file: Path, config: Path, span: timedelta | None, form: str) -> None:
@@ -89,7 +88,7 @@ async def register(
                     hint=f"revoke it first: est-server credential revoke {device.id}",
                 )
     await ledger.add_devices(devices)
-    with _progress("passwords", len(passwords)) as advance:
+    with bar("passwords", len(passwords)) as advance:
         rest = iter(passwords)
         while batch := list(islice(rest, _BATCH)):
             await asyncio.gather(*(ledger.add_credential(made) for made, _ in batch))
@@ -104,7 +103,7 @@ async def _read(file: Path, configuration: Configuration, ledger: Ledger) -> lis
     devices: list[Device] = []
     lines: dict[str, int] = {}
     mistakes: list[str] = []
-    with _progress("devices", file.stat().st_size // 32) as advance:
+    with bar("devices", file.stat().st_size // 32) as advance:
         for line, fields in _rows(file):
             advance(1)
             name, profile = fields.pop("id"), fields.pop("profile")
@@ -155,17 +154,3 @@ def _rows(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
                 )
     except (csv.Error, UnicodeDecodeError) as error:
         raise Malformed("import.csv", f"{file}: {error}") from error
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal where it is worth one."""
-    if total < _WORTH_A_BAR or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda steps: bar.advance(task, steps)

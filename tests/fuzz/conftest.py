@@ -1,8 +1,18 @@
-"""What a long run tried, at its end."""
+"""What fuzzing tests share: a loop, and at the end of a long run what it tried."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from fuzzing import INPUTS, TALLIES
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """Return what runs the coroutines of a module's tests on one loop."""
+    with asyncio.Runner() as found:
+        yield found
 
 
 def pytest_terminal_summary(terminalreporter):

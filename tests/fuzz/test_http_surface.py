@@ -16,13 +16,12 @@ from fuzzing import INPUTS, examples
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import as_body, mutated, seeds
-from surface_world import Request, Surface, anything, basic, request
+from surface_world import BATCH, Request, Surface, any_octets, basic, request
 
 WHOLE = seeds("csr")
 CMC = seeds("cmc")
 DAMAGED = WHOLE + seeds("csrattrs") + seeds("certs-only") + CMC
 BODIES = seeds("body")
-BATCH = 20
 USER = "tester"
 PROFILE = """\
 version: 1
@@ -73,12 +72,6 @@ def users(server):
     tester = server.credential(USER, "interop")
     others = {name: server.credential(name, name) for name in OTHERS}
     return {"": tester, "interop": tester, "strict": tester, **others}
-
-
-@pytest.fixture(scope="module")
-def runner():
-    with asyncio.Runner() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -244,16 +237,7 @@ FRAGMENTS = st.sampled_from(
 
 
 def test_any_octets(surface, runner):
-    @examples(15, 0.2 / BATCH)
-    @given(
-        batch=st.lists(
-            st.lists(FRAGMENTS, max_size=12).map(anything), min_size=BATCH, max_size=BATCH
-        )
-    )
-    def holds(batch):
-        runner.run(surface.ask_all("http octets", batch))
-
-    holds()
+    any_octets(runner, surface, "http octets", FRAGMENTS, 0.2)
 
 
 def test_octets_that_are_not_tls(surface, server, runner):

@@ -5,7 +5,6 @@ Its OCSP requests go through the protocol in front of aiohttp, or past it. Long 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from random import Random
 from urllib.parse import quote_from_bytes
@@ -15,16 +14,9 @@ from fuzzing import INPUTS, examples
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import mutated, seeds
-from surface_world import Request, Surface, anything, request
+from surface_world import BATCH, Request, Surface, any_octets, request
 
-BATCH = 20
 ASKED = seeds("ocsp")
-
-
-@pytest.fixture(scope="module")
-def runner():
-    with asyncio.Runner() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +143,4 @@ FRAGMENTS = st.sampled_from(
 
 
 def test_any_octets(surface, runner):
-    @examples(15, 0.1 / BATCH)
-    @given(
-        batch=st.lists(
-            st.lists(FRAGMENTS, max_size=12).map(anything), min_size=BATCH, max_size=BATCH
-        )
-    )
-    def holds(batch):
-        runner.run(surface.ask_all("public octets", batch))
-
-    holds()
+    any_octets(runner, surface, "public octets", FRAGMENTS, 0.1)
