@@ -116,11 +116,11 @@ def initialise(directory: Path, *arguments: str) -> EstServer:
     est_server("init", str(directory), *names, *listeners, *arguments, "--yes")
     made = EstServer(directory, est, public, admin)
     if LEDGER == "postgres":
-        _move_to_postgres(made)
+        move_to_postgres(made)
     return made
 
 
-def _move_to_postgres(server: EstServer) -> None:
+def move_to_postgres(server: EstServer) -> None:
     """Give a server that has not run yet an empty ledger in the tests' PostgreSQL."""
     url = new_ledger(keep=True).url
     text, changed = re.subn(

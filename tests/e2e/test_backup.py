@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 from device_world import csr, issued, post, session
-from est_process import COMMAND, REPOSITORY
+from est_process import COMMAND, LEDGER, REPOSITORY, move_to_postgres
 
 from est_server.wire.crl_reading import read_crl
 
@@ -81,7 +82,18 @@ class World:
 
 @pytest.fixture
 def world(new_server, tmp_path):
-    made = new_server(tmp_path / "server", "--interop")
+    return made_world(new_server(tmp_path / "server", "--interop"))
+
+
+@pytest.fixture
+def in_postgresql(new_server, tmp_path):
+    made = new_server(tmp_path / "in-postgresql", "--interop")
+    if LEDGER != "postgres":
+        move_to_postgres(made)
+    return made_world(made)
+
+
+def made_world(made):
     text = made.config.read_text()
     crl = "    crl: {directory: public}\n    backend: soft"
     made.config.write_text(text.replace("    backend: soft", crl, 1))
@@ -201,6 +213,53 @@ def test_a_drill_names_what_it_can_not_explain(world, serve, tmp_path):
     assert line(report, "invented", "unexplained")["named"] == [f"{lost:x}"]
     assert line(report, "altered", "unexplained")["named"] == [f"{altered:x}"]
     assert f"{kept:x}" not in str(report["lines"])
+
+
+def test_a_ledger_in_postgresql_comes_back_and_is_kept_aside(in_postgresql, serve, tmp_path):
+    world, backup = in_postgresql, tmp_path / "backup.sqlite"
+    with serve(world.server):
+        first, kept = world.devices(2)
+        assert world.server.json("db", "backup", str(backup))["engine"] == "postgresql"
+        world.revoke(first)
+        world.server.run("crl", "publish")
+        before = world.numbers()
+        [late] = world.devices()
+        code, told = world.try_("db", "restore", str(backup), "--replace")
+        assert (code, told["error"]) == (1, "restore.running")
+        code, drilled = world.try_("drill", "restore", str(backup))
+        assert (code, drilled["explained"]) == (0, True)
+        assert line(drilled, "issued since", "ok")["named"] == [f"{late:x}"]
+    code, told = world.try_("db", "restore", str(backup))
+    assert (code, told["error"]) == (1, "restore.exists")
+    code, report = world.try_("db", "restore", str(backup), "--replace")
+    assert code == 0
+    assert line(report, "revocations", "ok")["named"] == [f"{first:x}"]
+    assert (world.status(first), world.status(kept)) == ("revoked", "good")
+    assert world.try_("cert", "show", f"{late:x}")[1]["error"] == "serial.unknown"
+    with serve(world.server):
+        assert world.devices()
+        world.server.run("crl", "publish")
+        assert all(number > before[name] for name, number in world.numbers().items())
+    assert world.server.json("audit", "verify")["ok"]
+    [aside] = world.server.directory.glob("ledger.before-*.sqlite")
+    world.server.run("db", "restore", str(aside), "--replace")
+    assert world.status(late) == "good"
+    assert [*world.server.directory.glob(".ledger.*")] == []
+
+
+def test_a_ledger_goes_from_one_engine_to_the_other(world, in_postgresql, serve, tmp_path):
+    backup = tmp_path / "backup.sqlite"
+    with serve(world.server):
+        [serial] = world.devices()
+    world.server.run("db", "backup", str(backup))
+    other = in_postgresql.server.config.read_text()
+    url = re.search(r"\n  ledger: (postgresql:[^\n]*)", other)[1]
+    text = world.server.config.read_text()
+    world.server.config.write_text(re.sub(r"(?m)^  ledger: [^\n]*", f"  ledger: {url}", text))
+    world.server.run("db", "restore", str(backup), "--replace")
+    assert world.status(serial) == "good"
+    with serve(world.server):
+        assert world.devices()
 
 
 def test_a_ledger_in_use_is_not_replaced(world, serve, tmp_path):
