@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from est_server.app.outside import LogOutside, Outside
+    from est_server.app.outside import ListOutside, LogOutside, Outside
     from est_server.app.restoration import Report, Restoration
     from est_server.config.configuration import Configuration
     from est_server.errors import BackendUnavailable
@@ -94,12 +94,13 @@ async def _log(wanted: Restoration, path: Path, ledger: Ledger) -> LogOutside:
 async def _revocations(
     wanted: Restoration, ledger: Ledger, outside: Outside, log: LogOutside | None, report: Report
 ) -> None:
+    lists = outside.since(report.made_at)
     told = [] if log is None else list(log.told)
-    told += [one for found in outside.lists for one in found.told()]
-    told += await _released(ledger, outside, report.made_at, {one.serial_number for one in told})
+    told += [one for found in lists for one in found.told()]
+    told += await _released(ledger, lists, {one.serial_number for one in told})
     redone = await do_again(ledger, told, wanted.now, wanted.actor)
     sources = [] if log is None else ["the audit log"]
-    sources += [f"{one.path.name} (number {one.crl.number})" for one in outside.lists]
+    sources += [f"{one.path.name} (number {one.crl.number})" for one in lists]
     used = ", ".join(sources) or "nobody"
     report.add("revocations", "ok", f"done again, as told by {used}", _serials(redone, "done"))
     if missing := _serials(redone, "missing"):
@@ -108,8 +109,7 @@ async def _revocations(
             "of certificates that were issued after the backup; the next lists leave them out",
             missing, "keep the last lists where relying parties find them until these have expired",
         )  # fmt: skip
-    newer = {one.ca for one in outside.lists if one.crl.this_update > report.made_at}
-    blind = {scope.ca for scope in await ledger.crls.scopes()} - newer
+    blind = {scope.ca for scope in await ledger.crls.scopes()} - {one.ca for one in lists}
     if blind and log is None:
         report.add(
             "revocations", "attention",
@@ -119,14 +119,10 @@ async def _revocations(
         )  # fmt: skip
 
 
-async def _released(
-    ledger: Ledger, outside: Outside, made_at: datetime, listed: set[int]
-) -> list[Told]:
+async def _released(ledger: Ledger, lists: Sequence[ListOutside], listed: set[int]) -> list[Told]:
     """Return what is on hold in the backup and on no list any more."""
     complete = {
-        one.ca: one
-        for one in outside.lists
-        if one.shard == COMPLETE and one.crl.base_number is None and one.crl.this_update > made_at
+        one.ca: one for one in lists if one.shard == COMPLETE and one.crl.base_number is None
     }
     found, after = [], None
     while page := await ledger.certificates(status="held", limit=_PAGE, after=after):

@@ -72,6 +72,14 @@ class Outside:
     lists: list[ListOutside] = field(default_factory=list)
     useless: list[tuple[Path, str]] = field(default_factory=list)
 
+    def since(self, made_at: datetime) -> list[ListOutside]:
+        """Return the lists that can know more than a backup of then.
+
+        An older one tells of holds that had ended by then. Lists say whole seconds.
+        """
+        begin = made_at.replace(microsecond=0)
+        return [one for one in self.lists if one.crl.this_update >= begin]
+
     def numbers(self) -> Mapping[tuple[str, int], int]:
         """Return the highest number that was found, by CA and shard."""
         found: dict[tuple[str, int], int] = {}

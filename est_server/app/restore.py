@@ -21,7 +21,7 @@ from est_server.storage.archive import remove, unpack
 from est_server.storage.crl_directory import sync_directory
 from est_server.storage.schema import schema_status
 from est_server.storage.sqlite import SqliteLedger
-from est_server.storage.sqlite_file import connect
+from est_server.storage.sqlite_file import connect, is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from est_server.app.restoration import Restoration
     from est_server.storage import LedgerPlace
     from est_server.storage.postgres_server import PostgresServer
-
-
-async def rehearse(wanted: Restoration, scratch: Path) -> Report:
-    """Restore into a file of its own, which is left for who wants to look at it."""
-    return await _prepare(wanted, scratch)
 
 
 def restore(wanted: Restoration, place: LedgerPlace, *, replace: bool) -> Report:
@@ -61,8 +56,12 @@ def _restore_file(wanted: Restoration, ledger: Path, *, replace: bool) -> Report
         if not replace:
             raise _there_is_one(ledger)
     fresh = ledger.with_name(f".{ledger.name}.restored")
-    report = asyncio.run(_prepare(wanted, fresh))
-    aside = _take_the_place(fresh, ledger, wanted.now)
+    ledger.parent.mkdir(parents=True, exist_ok=True)  # a new machine
+    try:
+        report = asyncio.run(prepare(wanted, fresh))
+        aside = _take_the_place(fresh, ledger, wanted.now)
+    finally:
+        remove(fresh)
     if aside is not None:
         report.add("old ledger", "ok", f"kept as {aside}")
     return report
@@ -84,7 +83,7 @@ async def _restore_database(
             await database.archive_postgres(server, aside, at=wanted.now, release=__version__)
     fresh = base / ".ledger.restored"
     try:
-        report = await _prepare(wanted, fresh)
+        report = await prepare(wanted, fresh)
         await database.load_postgres(fresh, server)
     finally:
         remove(fresh)
@@ -115,17 +114,30 @@ def _require_idle(ledger: Path, now: datetime) -> None:
     try:
         with closing(connect(ledger)) as found:
             rows = found.execute(query, (_alive_since(now),)).fetchall()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if is_busy(error):
+            hint = "stop every server and command, then restore"
+            raise Conflict("restore.running", "the ledger is in use", hint=hint) from error
         return  # damaged, or no ledger at all: that is what backups are for
     _require_nobody([(row["pid"], row["host"]) for row in rows])
 
 
-async def _prepare(wanted: Restoration, fresh: Path) -> Report:
+async def prepare(wanted: Restoration, fresh: Path) -> Report:
+    """Make a ledger of a backup and of what is known beyond it; nobody has it yet.
+
+    Args:
+        wanted: what.
+        fresh: the ledger's file, SQLite wherever it goes.
+
+    Raises:
+        Malformed: ``backup.file``, ``audit.export``.
+        BackendUnavailable: ``backup.write``, ``ledger.schema``.
+    """
     about = unpack(wanted.archive, fresh)
     report = Report(about.made_at)
     detail = f"made {about.made_at:%F %TZ} by est-server {about.release} on {about.engine}"
     report.add("backup", "ok", f"{detail}; {sum(about.rows.values())} rows, whole")
-    ledger = SqliteLedger(fresh)
+    ledger = SqliteLedger(fresh, actor=wanted.actor)
     try:
         await catch_up(wanted, ledger, report)
         said = {"backup": about.made_at.isoformat(), "engine": about.engine}
@@ -144,6 +156,7 @@ def _write_back(ledger: Path) -> None:
 def _take_the_place(fresh: Path, ledger: Path, now: datetime) -> Path | None:
     aside = None
     try:
+        _write_back(fresh)
         if ledger.exists():
             _write_back(ledger)
             aside = ledger.with_name(f"{ledger.name}.before-{now:%Y%m%dT%H%M%SZ}")

@@ -35,7 +35,7 @@ def covered_leaves(
     """
     if not keys:
         raise _malformed("nobody is known who may have signed it")
-    reading = _Reading(keys)
+    reading = _Reading(keys, start)
     try:
         for number, line in enumerate(lines):
             reading.take(json.loads(line), first=number == 0)
@@ -43,7 +43,7 @@ def covered_leaves(
                 raise _malformed(f"it begins with leaf {reading.size}, and {start} is wanted")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _malformed(str(error)[:80]) from error
-    return [one for one in reading.leaves if start <= one[0] < reading.believed]
+    return [one for one in reading.leaves if one[0] < reading.believed]
 
 
 @dataclass(slots=True)
@@ -51,6 +51,7 @@ class _Reading:
     """How far an export has been read."""
 
     keys: Sequence[Ed25519PublicKey]
+    start: int
     size: int = 0
     believed: int = 0
     leaves: list[tuple[int, bytes]] = field(default_factory=list)
@@ -69,7 +70,8 @@ class _Reading:
                 raise _malformed(f"leaf {self.size} is missing")
             data = entry["leaf"].encode()
             _push(self._stack, leaf_hash(data))
-            self.leaves.append((self.size, data))
+            if self.size >= self.start:
+                self.leaves.append((self.size, data))
             self.size += 1
         elif "checkpoint" in entry:
             checkpoint = check_signature(entry["checkpoint"], self.keys)

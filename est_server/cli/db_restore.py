@@ -131,12 +131,12 @@ async def _drill(wanted: Restoration) -> Report:
 
     from est_server.app.drill import compare, tell
     from est_server.app.parts import ready_ledger
-    from est_server.app.restore import rehearse
+    from est_server.app.restore import prepare
     from est_server.storage.sqlite import SqliteLedger
 
     with TemporaryDirectory(prefix="est-server-drill-") as folder, counting("rehearsing") as told:
         scratch = Path(folder) / "ledger.sqlite"
-        report = await rehearse(wanted, scratch)
+        report = await prepare(wanted, scratch)
         live, restored = ready_ledger(wanted.configuration, migrate=False), SqliteLedger(scratch)
         try:
             tell(await compare(live, restored, report.made_at, told), report)

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from est_server.ports.ledger import Ledger
 
 REMOVED = "removeFromCRL"
-MOST_LISTS_IN_A_SECOND = (
-    2  # of one scope: a delta takes a second or two, somebody's command another
-)
+MOST_LISTS_IN_A_SECOND = 2
+"""Of one scope: deltas are a second or two apart, and somebody may publish by a command."""
 _SETTLED = timedelta(days=1)  # a reservation as old as that is nobody's work
 _REASONS = frozenset(get_args(RevocationReason))
 Outcome = Literal["done", "known", "missing"]

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -142,6 +143,36 @@ def test_a_lost_ledger_comes_back_with_what_its_lists_know(world, serve, tmp_pat
     assert all(after[name] > before[name] for name in before)
     [revoked] = world.server.json("cert", "show", f"{first:x}")["events"]
     assert revoked["reason"] == "keyCompromise"
+
+
+def test_a_new_machine_has_no_folder_for_it(world, serve, tmp_path):
+    backup = tmp_path / "backup.sqlite"
+    with serve(world.server):
+        [serial] = world.devices()
+        world.server.run("db", "backup", str(backup))
+    shutil.rmtree(world.server.directory / "state")
+    assert world.try_("db", "restore", str(backup))[0] == 0
+    assert world.status(serial) == "good"
+    assert [path.name for path in (world.server.directory / "state").iterdir()] == ["ledger.db"]
+
+
+def test_a_list_that_is_older_than_the_backup_changes_nothing(world, serve, tmp_path):
+    backup, old = tmp_path / "backup.sqlite", tmp_path / "old.crl"
+    with serve(world.server):
+        [serial] = world.devices()
+        world.revoke(serial, "certificateHold")
+        world.server.run("crl", "publish")
+        shutil.copy(world.server.directory / "public" / "issuing.crl", old)
+        world.server.run("cert", "release", f"{serial:x}")
+    shutil.rmtree(world.server.directory / "public")
+    until = read_crl(old.read_bytes()).this_update.timestamp() + 1
+    while time.time() < until:  # lists say whole seconds
+        time.sleep(0.02)
+    world.server.run("db", "backup", str(backup))
+    code, report = world.try_("db", "restore", str(backup), "--crl", str(old), "--replace")
+    assert (code, line(report, "revocations", "ok")["named"]) == (0, [])
+    assert world.status(serial) == "good"
+    assert line(report, "list numbers", "ok")["count"] == 1
 
 
 def test_the_exported_audit_log_tells_what_no_list_does(world, serve, tmp_path):
