@@ -3,7 +3,8 @@
     python tests/attestation/mutate.py [WORD …]        `make attestation-mutations`
 
 A mutation is a piece of a module and what stands in its place. The module is changed on disk while
-its tests run, and put back.
+its tests run, and put back. Where another check stands behind, which decides something else and
+refuses with the same code, a test of the whole server sees neither go alone: both are removed.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class Mutation:
         text: as it stands.
         put: in its place.
         tests: names of tests, with commas between, of which each must fail.
+        behind: the check behind it: another piece of the file, and what stands in its place.
     """
 
     file: str
     text: str
     put: str
     tests: str
+    behind: tuple[str, str] | None = None
 
 
 MUTATIONS = (
@@ -512,11 +515,15 @@ def red(mutation: Mutation) -> set[str]:
     """Return which of the tests fail with the mutation in."""
     path = REPOSITORY / "est_server" / mutation.file
     before = path.read_text()
-    assert before.count(mutation.text) == 1, f"{mutation.file}: {mutation.text}"
+    after = before
+    pieces = ((mutation.text, mutation.put), mutation.behind)
+    for text, put in filter(None, pieces):
+        assert after.count(text) == 1, f"{mutation.file}: {text}"
+        after = after.replace(text, put)
     wanted = mutation.tests.split(",")
     options = ("-q", "--tb=no", "-p", "no:cacheprovider", "-k", " or ".join(wanted))
     try:
-        path.write_text(before.replace(mutation.text, mutation.put))
+        path.write_text(after)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *TESTS, *options],
             cwd=REPOSITORY,

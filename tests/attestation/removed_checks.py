@@ -1,4 +1,4 @@
-"""Checks of tokens, nonces and the appraisal: file, what stands there, what is put there, tests."""
+"""Checks of tokens, nonces and the appraisal: the fields of a `Mutation`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ REMOVED = (
         "wire/jws.py",
         "if header.keys() - _HEADER:",
         "if False:",
-        "test_a_key_in_the_header,test_something_critical_that_is_unknown",
+        "test_a_key_in_the_header",
+    ),
+    (
+        "wire/jws.py",
+        "if header.keys() - _HEADER:",
+        "if False:",
+        "test_something_critical_that_is_unknown",
+        ("if not all(isinstance(value, str) for value in header.values()):", "if False:"),
     ),
     (
         "wire/cose.py",
@@ -100,13 +107,20 @@ REMOVED = (
         "storage/nonces.py",
         'if again and bytes(row["used_by"]) != presented.use:',
         "if False:",
+        "test_a_nonce_is_taken_once",
+    ),
+    (
+        "storage/nonces.py",
+        'if again and bytes(row["used_by"]) != presented.use:',
+        "if False:",
         (
-            "test_a_nonce_is_taken_once,test_a_nonce_is_good_for_one_request,"
+            "test_a_nonce_is_good_for_one_request,"
             "test_a_refused_request_has_spent_its_nonce,"
             "test_of_20_parallel_uses_of_one_nonce_one_is_issued,"
             "test_of_20_at_two_processes_one_is_issued_before_and_after_a_restart,"
             "test_a_renewal_needs_fresh_evidence"
         ),
+        ('return TakenNonce(row["kept"], again)', 'return TakenNonce(row["kept"], again=False)'),
     ),
     (
         "storage/nonces.py",
