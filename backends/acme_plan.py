@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
 from est_server.errors import BackendRejected
+from est_server.pki.certificates import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 
     from est_server.pki.plan import CertificatePlan
 
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
 SubjectRule = Literal["common_name", "empty"]
 Identifier = tuple[Literal["dns", "ip"], str]
 
@@ -92,7 +84,7 @@ def _asked(csr: bytes) -> set[Identifier]:
         ).value
     except x509.ExtensionNotFound:
         names = ()
-    except _UNREADABLE as error:
+    except (x509.InvalidVersion, *UNREADABLE) as error:
         raise _no("the extensions of the CSR can't be read") from error
     asked = _identifiers(names)
     addresses = {value for kind, value in asked if kind == "ip"}

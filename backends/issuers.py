@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from backends.remote import unusable
+from est_server.pki.certificates import UNREADABLE
 from est_server.pki.chain import chain_above, is_issued_by, is_self_signed
 from est_server.ports.ca import CaCertificates
 
@@ -37,7 +38,7 @@ def is_ca(certificate: x509.Certificate) -> bool:
     """Tell whether it is a CA certificate (RFC 5280 4.2.1.9)."""
     try:
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return False
     return basic.value.ca
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtensionOID
 from fake_est import FakeEst, answering
 
 from backends.est_upstream import EstUpstreamBackend, EstUpstreamSettings
 from est_server.errors import BackendUnavailable
 from est_server.pki.authority import make_issuing, make_next_root
+from est_server.pki.keys import generate_key
 from est_server.ports.ca import BackendContext
 
 NOW = datetime.now(UTC)  # noqa: TID251 - certificates that are valid now
@@ -43,6 +47,27 @@ async def test_what_can_not_be_read_replaces_nothing(fake):
         fake.cacerts = []
         assert not (await authority.health()).ok
         assert authority.certificates() == known
+        await authority.close()
+
+
+async def test_a_certificate_with_a_name_that_nobody_reads_is_no_issuer(fake):
+    """An x400Address in subjectAltName: cryptography has an exception of its own for it."""
+    name = ExtensionOID.SUBJECT_ALTERNATIVE_NAME
+    x400 = x509.UnrecognizedExtension(name, bytes.fromhex("3004a3023000"))
+    with answering(fake) as port:
+        authority = opened(fake, port)
+        await authority.connect()
+        known = authority.certificates()
+        key, issuer = generate_key("EC-P256"), fake.cacerts[0]
+        stranger = (
+            x509.CertificateBuilder(issuer.issuer, issuer.subject, key.public_key(), 1, NOW, NOW)
+            .add_extension(x400, critical=False)
+            .sign(key, SHA256())
+        )
+        fake.cacerts = [stranger, *fake.cacerts]
+        assert (await authority.health()).ok
+        found = authority.certificates()
+        assert (found.issuer, *found.chain) == (known.issuer, *known.chain)
         await authority.close()
 
 
