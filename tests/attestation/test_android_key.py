@@ -308,6 +308,13 @@ def test_a_certificate_on_the_status_list():
     assert ANDROID.verify(good, context(policy(files, status_list="empty.json"))).fresh
 
 
+@pytest.mark.parametrize("written", ["{:X}", "00{:x}"])
+def test_a_serial_number_counts_however_a_list_writes_it(written):
+    entry = {written.format(TEE.certificate.serial_number): {"status": "REVOKED"}}
+    listed = policy({"s.json": json.dumps({"entries": entry}).encode()}, status_list="s.json")
+    assert refused(evidence(attested(TEE, NONCE, KEY)), context(listed)) == "android-key.revoked"
+
+
 @attack(82)
 def test_a_revoked_key_or_certificate():
     good = attested(TEE, NONCE, KEY)
@@ -319,7 +326,9 @@ def test_a_revoked_key_or_certificate():
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"{}", b'{"entries": []}', b'{"entries": {"ab": {}}}', b"[" * 100_000,
-     b'{"entries": {"ab": "REVOKED"}}', b"\xff"],
+     b'{"entries": {"ab": "REVOKED"}}', b"\xff", b'{"entries": {"a:b": {"status": "REVOKED"}}}',
+     b'{"entries": {"": {"status": "REVOKED"}}}',
+     b'{"entries": {"ab": {"status": "REVOKED"}}, "entries": {}}'],
 )  # fmt: skip
 def test_a_file_that_is_no_status_list(content):
     with pytest.raises(ValidationError):
