@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING
 from asn1crypto import parser
 
 from est_server.errors import Malformed
-from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
+from est_server.wire.der import OCTET_STRING, SEQUENCE, children, content_of, unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +64,6 @@ _IDENTIFIERS = {
 }  # fmt: skip
 _LONGEST = 8192
 _LONGEST_TEXT = 512
-_LONGEST_INTEGER = 8
 _MOST_TAGS = 64
 _MOST_ITEMS = 16
 _RULE = "android-key.encoding"
@@ -250,12 +249,11 @@ def _one_of(der: bytes, tag: int, names: tuple[str, ...]) -> str:
 
 
 def _number(der: bytes, tag: int = _INTEGER) -> int:
-    content = _element(der, tag)
-    if not 1 <= len(content) <= _LONGEST_INTEGER or content[0] >= 0x80:
-        raise Malformed(_RULE, "a number is below 0 or above 63 bits")
-    if len(content) > 1 and content[0] == 0 and content[1] < 0x80:
-        raise Malformed(_RULE, "a number is not in its shortest form")
-    return int.from_bytes(content, "big")
+    octets = _element(der, tag)
+    try:
+        return unsigned(octets)
+    except ValueError as error:
+        raise Malformed(_RULE, str(error)) from error
 
 
 def _text(der: bytes) -> str:
@@ -273,14 +271,10 @@ def _octets(der: bytes) -> bytes:
 
 
 def _element(der: bytes, tag: int) -> bytes:
-    """Return the content of the one element that `der` is."""
     try:
-        identifier, start, end = read_element(der)
+        return content_of(der, tag)
     except ValueError as error:
         raise Malformed(_RULE, str(error)) from error
-    if identifier != tag or end != len(der):
-        raise Malformed(_RULE, f"not one element with tag {tag:#04x}")
-    return der[start:end]
 
 
 def _parts(der: bytes, tag: int, most: int) -> list[bytes]:

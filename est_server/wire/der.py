@@ -16,6 +16,7 @@ OCTET_STRING = 0x04
 _LONG_TAG = 0x1F
 _LONG_FORM = 0x80
 _MOST_LENGTH_OCTETS = 4
+_LONGEST_INTEGER = 8
 
 
 def read_element(der: bytes, at: int = 0) -> tuple[int, int, int]:
@@ -67,6 +68,44 @@ def children(der: bytes, most: int | None = None) -> list[bytes]:
         found.append(der[at:after])
         at = after
     return found
+
+
+def content_of(der: bytes, tag: int) -> bytes:
+    """Return the content of the one element with this tag that `der` is.
+
+    Raises:
+        ValueError: it is something else; see `read_element`.
+    """
+    identifier, start, end = read_element(der)
+    if identifier != tag or end != len(der):
+        raise ValueError(f"not one element with tag {tag:#04x}")
+    return der[start:end]
+
+
+def octet_strings(der: bytes, count: int) -> list[bytes]:
+    """Return the contents of the SEQUENCE of `count` OCTET STRINGs that `der` is.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    content_of(der, SEQUENCE)
+    found = [content_of(part, OCTET_STRING) for part in children(der, count)]
+    if len(found) != count:
+        raise ValueError(f"not a SEQUENCE of {count} OCTET STRINGs")
+    return found
+
+
+def unsigned(octets: bytes) -> int:
+    """Return the INTEGER or ENUMERATED with this content, 0 or more (X.690 8.3, 8.4).
+
+    Raises:
+        ValueError: it is below 0, above 63 bits, or not in its one form.
+    """
+    if not 1 <= len(octets) <= _LONGEST_INTEGER or octets[0] >= 0x80:
+        raise ValueError("a number is below 0 or above 63 bits")
+    if len(octets) > 1 and octets[0] == 0 and octets[1] < 0x80:
+        raise ValueError("a number is not in its shortest form")
+    return int.from_bytes(octets, "big")
 
 
 def require_one_sequence(der: bytes, rule: str) -> None:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from est_server.errors import Malformed
-from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
+from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element, unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,6 @@ MOST_ENVIRONMENTS = 16
 MOST_FWIDS = 16
 _LONGEST = 8192
 _LONGEST_TEXT = 256
-_LONGEST_INTEGER = 8
 _LONGEST_FLAGS = 5
 _RULE = "dice.encoding"
 _PRIMITIVE, _CONSTRUCTED = 0x80, 0xA0
@@ -170,12 +169,10 @@ def _text(part: bytes) -> str:
 
 
 def _integer(part: bytes) -> int:
-    content = _content(part)
-    if not 1 <= len(content) <= _LONGEST_INTEGER or content[0] >= 0x80:
-        raise Malformed(_RULE, "a number is below 0 or above 63 bits")
-    if len(content) > 1 and content[0] == 0 and content[1] < 0x80:
-        raise Malformed(_RULE, "a number is not in its shortest form")
-    return int.from_bytes(content, "big")
+    try:
+        return unsigned(_content(part))
+    except ValueError as error:
+        raise Malformed(_RULE, str(error)) from error
 
 
 def _fwids(part: bytes) -> tuple[Fwid, ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from est_server.errors import Malformed
 from est_server.wire import cbor
 from est_server.wire.cose import Sign1, parse_sign1
-from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
+from est_server.wire.der import OCTET_STRING, content_of, octet_strings
 from est_server.wire.jws import Jws, base64url, parse_jws
 
 if TYPE_CHECKING:
@@ -74,18 +74,11 @@ def parse_statement(der: bytes) -> Eat:
 
 def _token(der: bytes) -> tuple[bytes, bytes | None]:
     try:
-        tag, start, end = read_element(der)
-        if end != len(der):
-            raise ValueError("octets follow")  # noqa: TRY301 - one way out for all of it
-        if tag == OCTET_STRING:
-            return der[start:end], None
-        parts = children(der)
-        found = [read_element(part) for part in parts]
+        if der[:1] == bytes([OCTET_STRING]):
+            return content_of(der, OCTET_STRING), None
+        token, nonce = octet_strings(der, 2)
     except ValueError as error:
-        raise Malformed("eat.statement", str(error)) from error
-    if tag != SEQUENCE or [one[0] for one in found] != [OCTET_STRING] * 2:
-        raise Malformed("eat.statement", "a token, or a token and a nonce")
-    token, nonce = (part[start:end] for part, (_, start, end) in zip(parts, found, strict=True))
+        raise Malformed("eat.statement", f"no token, or token and nonce: {error}") from error
     return token, nonce
 
 

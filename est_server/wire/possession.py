@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from est_server.errors import Malformed
-from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
+from est_server.wire.der import octet_strings
 
 _DIGEST = 32
 _LONGEST_SIGNATURE = 1024
@@ -36,15 +36,9 @@ def read_possession(der: bytes, rule: str) -> Possession:
         Malformed: `rule`.
     """
     try:
-        identifier, _, end = read_element(der)
-        parts = children(der, 3)
-        read = [read_element(part) for part in parts]
+        found = Possession(*octet_strings(der, 3))
     except ValueError as error:
         raise Malformed(rule, str(error)) from error
-    tags = [tag for tag, _, _ in read]
-    if identifier != SEQUENCE or end != len(der) or tags != [OCTET_STRING] * 3:
-        raise Malformed(rule, "not a SEQUENCE of three OCTET STRINGs")
-    found = Possession(*(part[start:] for part, (_, start, _) in zip(parts, read, strict=True)))
     if len(found.certificate) != _DIGEST or len(found.signature) > _LONGEST_SIGNATURE:
         raise Malformed(rule, "not a SHA-256 and a signature")
     if found.nonce and not 8 <= len(found.nonce) <= 64:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from est_server.errors import Malformed
-from est_server.wire.der import OCTET_STRING, SEQUENCE, children, read_element
+from est_server.wire.der import OCTET_STRING, SEQUENCE, children, content_of
 
 MOST_OCTETS = 512 * 1024
 """With an event log; what a request may have in all is less by default."""
@@ -81,7 +81,7 @@ def parse_quote(der: bytes) -> QuoteStatement:
         Malformed: as `parse_certify`.
     """
     attest, signature, pcrs, *log = _parts(der, 3, 4)
-    values = _children(pcrs)
+    values = _children(pcrs, MOST_REGISTERS)
     if len(values) > MOST_REGISTERS:
         raise Malformed(f"{_RULE}.encoding", f"more than {MOST_REGISTERS} registers")
     return QuoteStatement(
@@ -93,7 +93,7 @@ def parse_quote(der: bytes) -> QuoteStatement:
 
 
 def _register(der: bytes) -> PcrValue:
-    parts = _children(der)
+    parts = _children(der, 3)
     if len(parts) != 3:
         raise Malformed(f"{_RULE}.encoding", "a register has bank, index and digest")
     bank, index = (_number(part) for part in parts[:2])
@@ -103,28 +103,25 @@ def _register(der: bytes) -> PcrValue:
 def _parts(der: bytes, fewest: int, most: int) -> list[bytes]:
     if len(der) > MOST_OCTETS:
         raise Malformed(f"{_RULE}.too-large", f"more than {MOST_OCTETS} octets")
-    parts = _children(der)
+    parts = _children(der, most)
     if not fewest <= len(parts) <= most:
-        raise Malformed(f"{_RULE}.encoding", f"{fewest} to {most} fields, not {len(parts)}")
+        raise Malformed(f"{_RULE}.encoding", f"{fewest} to {most} fields")
     return parts
 
 
-def _children(der: bytes) -> list[bytes]:
+def _children(der: bytes, most: int) -> list[bytes]:
     _content(der, SEQUENCE)
     try:
-        return children(der)
+        return children(der, most)
     except ValueError as error:
         raise Malformed(f"{_RULE}.encoding", str(error)) from error
 
 
 def _content(der: bytes, tag: int) -> bytes:
     try:
-        found, start, end = read_element(der)
+        return content_of(der, tag)
     except ValueError as error:
         raise Malformed(f"{_RULE}.encoding", str(error)) from error
-    if found != tag or end != len(der):
-        raise Malformed(f"{_RULE}.encoding", f"one element of tag 0x{tag:02x} belongs here")
-    return der[start:end]
 
 
 def _number(der: bytes) -> int:
