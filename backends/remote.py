@@ -94,13 +94,15 @@ class Remote:
             async with self._session.request(
                 method, self.url + path, headers=headers, data=body, allow_redirects=False
             ) as response:
-                text = await response.content.read(_LONGEST_ANSWER)
-                if not response.content.at_eof():
-                    raise self.unavailable("ca.no-answer", "its answer is too long")
+                text = bytearray()
+                async for part in response.content.iter_any():
+                    text += part
+                    if len(text) > _LONGEST_ANSWER:
+                        raise self.unavailable("ca.no-answer", "its answer is too long")
                 return Answer(
                     response.status,
                     {key.lower(): value for key, value in response.headers.items()},
-                    text,
+                    bytes(text),
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise self.unavailable(
