@@ -215,6 +215,12 @@ ROWS = {
         [("audit.row.derived", "blocked_keys", ("SELECT lower(hex(spki_sha256)) FROM certificates"
           " WHERE status = 'revoked'"), "")],
     ),
+    "a key blocked that nobody revoked": (
+        [("INSERT INTO blocked_keys SELECT spki_sha256, 1 FROM certificates"
+          " WHERE identity = 'SN-20'")],
+        [("audit.row.derived", "blocked_keys", ("SELECT lower(hex(spki_sha256)) FROM certificates"
+          " WHERE identity = 'SN-20'"), "")],
+    ),
     "who revoked": (
         ["UPDATE revocation_events SET actor = 'mallory@pki' WHERE sequence = 1"],
         [("audit.row.altered", "revocation_events", "1", "actor")],
