@@ -14,7 +14,6 @@ from crl_world import HOUR, SECOND, START, TIMES, CrlWorld, broken, listed
 from est_server.errors import BackendUnavailable, Conflict
 from est_server.revocation.planning import CrlTimes
 from est_server.storage.crl_directory import CrlDirectory
-from est_server.storage.sqlite import SqliteLedger
 from est_server.wire.crl_reading import read_crl
 
 
@@ -335,10 +334,9 @@ async def test_a_directory_that_is_not_one_is_told(tmp_path):
         await outlet.number("a.crl")
 
 
+@pytest.mark.parametrize("open_again", ["sqlite"], indirect=True)  # a limit that SQLite has
 async def test_a_ledger_whose_disk_is_full_publishes_later_and_skips_no_revocation(world):
     """SQLite itself says that the database is full, at each write of a publication."""
-    if not isinstance(world.ledger, SqliteLedger):
-        pytest.skip("a limit that SQLite has")
     await world.revoke(1)
     before = world.der(kind="delta")
     writer = world.ledger._writer.writer
