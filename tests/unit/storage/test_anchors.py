@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from datetime import UTC, datetime
 
@@ -47,6 +48,8 @@ async def test_syslog(tmp_path, kind):
         try:
             collector.bind(bound)
         except OSError as error:
+            if kind != "udp6" or os.environ.get("CI") == "true":
+                raise
             pytest.skip(f"{kind}: {error}")
         collector.settimeout(10)
         target = f"unix:{bound}"
